@@ -191,7 +191,7 @@ def test_what_was_read_stays_until_refresh(files: Files) -> None:
     assert (execution.status, len(execution)) == ("interrupted", 1)
 
     stored([planned(0), planned(1)], [finished(0)], files=files)
-    assert (trial.status, len(execution)) == ("pending", 1)
+    assert (trial.status, len(execution)) == ("interrupted", 1)
     execution.refresh()
 
     assert (trial.status, len(execution)) == ("finished", 2)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
+from machinable.results.execution import Execution
 from machinable.results.trial import Trial
 from machinable.serialization import dumps, loads
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
+from machinable.storage.locks import open_locks
 from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import FOLDER, failed, finished, planned, started, status, stored, time, uid, write
 
@@ -61,7 +65,7 @@ def test_a_trial_that_has_not_begun_has_nothing(files: Files) -> None:
 @pytest.mark.parametrize(
     ("ledger", "stored_status", "expected"),
     [
-        ([started(0)], None, "pending"),  # waits for a worker, or on an object store for its first heartbeat
+        ([started(0)], None, "interrupted"),  # before its first heartbeat
         ([started(0)], status(), "running"),
         (None, status(), "running"),  # a ledger that is lost is an empty one
         ([], status(heartbeat=time(29.9)), "running"),
@@ -84,6 +88,30 @@ def test_the_state_is_that_of_the_ledger_or_else_of_the_trial(
         write(files, f"{PLACE}/status.json", stored_status)
 
     assert trial.status == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "is_held", "expected"),
+    [
+        ("local", True, "running"),  # its process writes status.json later
+        ("local", False, "interrupted"),
+        ("processes", True, "pending"),  # it waits for a worker
+        ("processes", False, "pending"),
+    ],
+)
+def test_a_started_trial_without_a_status_runs_if_its_executing_process_runs_trials(
+    tmp_path: Path, engine: str, is_held: bool, expected: str
+) -> None:
+    files = DirectoryFiles(tmp_path)
+    stored([planned(0)], [started(0)], files=files)
+    facts = json.loads(files.read(f"{FOLDER}/execution.json")) | {"engine": {"type": engine, "slots": 1}}
+    write(files, f"{FOLDER}/execution.json", facts)
+    with closing(open_locks(files)) as locks:
+        lease = locks.take_over(f"{FOLDER}/execution.lease", {"execution": FOLDER})
+        if not is_held:
+            lease.release()
+
+        assert Execution(files, FOLDER).trials[0].status == expected
 
 
 def test_a_running_trial_is_looked_at_each_time(files: Files) -> None:

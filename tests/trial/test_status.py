@@ -7,14 +7,19 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinable.component.base import Component
+from machinable.errors import LeaseLost
+from machinable.storage.files import Guard
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.process_info import this_process
 from machinable.trial import status
+from machinable.trial.runner import run
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import Heartbeat, StatusFiles
 from tests.component.worlds import UID, World, child, spec
@@ -92,7 +97,7 @@ class Beats:
     def __init__(self) -> None:
         self.beats: list[Callable[[], None]] = []
 
-    def add(self, beat: Callable[[], None]) -> None:
+    def add(self, beat: Callable[[], None], *, is_soon: bool = False) -> None:
         self.beats.append(beat)
 
     def remove(self, beat: Callable[[], None]) -> None:
@@ -229,6 +234,43 @@ def test_on_an_object_store_a_short_trial_writes_only_at_its_end(beats: Beats) -
         ("trial.json", None),
         ("status.json", "finished"),
     ]
+
+
+def test_the_executing_process_writes_a_short_trial_only_at_its_end(tmp_path: Path, beats: Beats) -> None:
+    class Holder(Guard):
+        checks = 0
+
+        def check(self) -> None:
+            super().check()
+            self.checks += 1
+
+    class Work(Component):
+        def on_execute(self) -> None:
+            assert list(folder.iterdir()) == []
+            self.store.write("x.json", 1)
+            assert holder.checks > 0
+            if self.config.is_long:
+                beats.beats[0]()
+                assert json.loads((folder / "status.json").read_text())["state"] == "running"
+            if self.config.is_lost:
+                holder.lost = LeaseLost("lost")
+                with pytest.raises(LeaseLost, match="lost"):
+                    self.store.write("y.json", 1)
+
+    for is_long, is_lost in ((False, False), (True, False), (False, True)):
+        files, holder = DirectoryFiles(tmp_path / f"{is_long} {is_lost}"), Holder()
+        files.guard("OY1p1o", holder)
+        folder = Path(files.url, "OY1p1o/trials", UID)
+        folder.mkdir(parents=True)
+        planned = spec({"is_long": is_long, "is_lost": is_lost})
+        options: Any = {"project": None, "capture": None, "code": Work, "in_executing_process": True}
+        if is_lost:
+            with pytest.raises(LeaseLost, match="lost"):
+                run(planned, files, "OY1p1o", **options)
+        else:
+            assert run(planned, files, "OY1p1o", **options).error is None
+        written = [] if is_lost else ["status.json", "trial.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["artifacts", *written]
 
 
 def test_on_an_object_store_a_checkpoint_is_written_immediately(beats: Beats) -> None:

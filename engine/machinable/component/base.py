@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
+
+from msgspec import Struct
 
 from machinable.errors import InvalidType, NotAvailable, near_names
 from machinable.former_names import COMPONENT, find_former_name
@@ -42,8 +43,7 @@ __all__ = [
 ]
 
 
-@dataclass
-class Submission:
+class Submission(Struct):
     """What `on_submit` can change about the trials of a component before they run.
 
     Attributes:

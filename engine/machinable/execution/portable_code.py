@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +44,8 @@ class PortableCode(Struct, frozen=True):
         if not self.pickled:
             return {}
         if self.pickled not in _loaded:
+            import pickle  # 2 ms, and most executions need none
+
             _loaded.clear()
             try:
                 code, names = pickle.loads(self.pickled)  # noqa: S301  # made by the executing process

@@ -6,9 +6,8 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
@@ -37,7 +36,6 @@ from machinable.execution.directory import ProjectCode, read_code
 from machinable.execution.options import Options, load_listeners
 from machinable.execution.portable_code import PortableCode, portable_code
 from machinable.execution.resources import Capacity, capacity_of
-from machinable.execution.resume import Changes, compare, engine_of, stored_execution
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.plan.plan import Plan, Use
 from machinable.plan.planner import live_code
@@ -47,6 +45,9 @@ from machinable.storage.files import Files
 from machinable.storage.locks import Locks
 from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
+
+if TYPE_CHECKING:
+    from machinable.execution.resume import Changes
 
 __all__ = ["Checked", "preflight", "prepare"]
 
@@ -95,6 +96,8 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     stored = changes = None
     is_stored_task, seed = task is None, options.seed
     if options.resume is not None:
+        from machinable.execution.resume import compare, engine_of, stored_execution  # 3 ms with what it imports
+
         stored = stored_execution(options.url, options.resume, seed)
         seed = stored.seed_text
         task = task_from_data(stored.data["task"], stored.name) if task is None else task
@@ -248,7 +251,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
         if function is None:
             _warn_of_misspelt_events(uses, plan.project, live)
     is_same = all(new is old for new, old in zip(uses, plan.uses, strict=True))
-    return plan if is_same else replace(plan, uses=tuple(uses))
+    return plan if is_same else plan.with_uses(uses)
 
 
 def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Target, Any]) -> None:

@@ -74,6 +74,7 @@ class InProcessTask:
             code=function,
             capture=capture,
             locks=locks,
+            in_executing_process=True,
         )
 
     def __call__(self, spec: TrialSpec) -> Outcome:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from machinable.serialization import Plain, dumps
 __all__ = ["Needed", "Plan", "Row", "Use"]
 
 
+_P = TypeVar("_P", bound="Plan")
 MAX_PRINTED = 40  # trials of a plan
 IDENTITY_LENGTH = 8  # characters of an identity that is printed
 
@@ -62,24 +62,57 @@ class Row(Struct, frozen=True, gc=False):
     uid: str
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Plan(Sequence[TrialSpec]):
-    """The trials of a task in a project: a sequence of `TrialSpec`s, which are made on access."""
+    """The trials of a task in a project: a sequence of `TrialSpec`s, which are made on access. It is never changed.
 
-    id: str  # of the execution
-    seed: int  # the same as a number
-    name: str | None  # of the execution
-    project: str  # its directory
-    project_name: str
-    request: TaskRequest  # the task as it was planned
-    uses: tuple[Use, ...]  # the components, listed and required
-    rows: tuple[Row, ...]
-    by_content: bool = False  # whether trials take their seeds from their content, which then are the same everywhere
+    Attributes:
+        id: Id of the execution.
+        seed: The same as a number.
+        name: Name of the execution.
+        project: Its directory.
+        project_name: Its name.
+        request: The task as it was planned.
+        uses: The components, listed and required.
+        rows: The trials.
+        by_content: Whether trials take their seeds from their content, which then are the same everywhere.
+    """
+
+    def __init__(  # a dataclass takes 3 ms at the first import
+        self,
+        id: str,
+        seed: int,
+        name: str | None,
+        project: str,
+        project_name: str,
+        request: TaskRequest,
+        uses: tuple[Use, ...],
+        rows: tuple[Row, ...],
+        by_content: bool = False,
+    ) -> None:
+        self.id = id
+        self.seed = seed
+        self.name = name
+        self.project = project
+        self.project_name = project_name
+        self.request = request
+        self.uses = uses
+        self.rows = rows
+        self.by_content = by_content
 
     @property
     def seed_text(self) -> str:
         """What `seed` takes to make the same plan."""
         return f"{ids.CONTENT}:{self.id}" if self.by_content else self.id
+
+    def with_uses(self: _P, uses: Iterable[Use]) -> _P:
+        """Return the same plan with other components."""
+        return self._copied(type(self), uses=tuple(uses))
+
+    def _copied(self, kind: type[_P], **facts: Any) -> _P:
+        """Return the same plan as a class of plans, with other or more attributes."""
+        copy = object.__new__(kind)
+        vars(copy).update({name: value for name, value in vars(self).items() if name[0] != "_"} | facts)
+        return copy
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,11 +225,15 @@ def with_required(uids: Iterable[str], required_by: Callable[[str], Iterable[str
     return chosen
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class PlanSubset(Plan):
     """A plan that iterates over some of its trials; an index counts all of them."""
 
-    uids: Collection[str] = ()
+    uids: Collection[str]
+
+    @classmethod
+    def of(cls, plan: Plan, uids: Collection[str]) -> PlanSubset:
+        """Return these trials of a plan."""
+        return plan._copied(cls, uids=uids)
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -258,4 +261,4 @@ class TaskSubset(Task):
                     todo="The code, or the version of machinable, makes a different plan from the stored one.",
                 )
         uids = with_required(self._uids, lambda uid: [needed.uid for needed in specs[uid].requires.values()])
-        return PlanSubset(**{field.name: getattr(plan, field.name) for field in fields(plan)}, uids=uids)
+        return PlanSubset.of(plan, uids)

@@ -250,6 +250,12 @@ class Reader:
 
         return is_held(self.files, layout.join(self.name, layout.EXECUTION_LEASE))
 
+    @property
+    def runs_trials(self) -> bool:
+        """Whether the executing process runs the trials itself, so that one that it has started runs."""
+        engine = self.data.get("engine")
+        return isinstance(engine, dict) and engine.get("type") == "local"
+
     def assume(self, uid: str, event: dict[str, Any]) -> None:
         """Use this as the last line of the ledger about a trial, and do not read the ledger."""
         self._is_given, self._events = True, {uid: event}

@@ -160,7 +160,9 @@ class Trial:
             return event["event"]  # type: ignore[no-any-return]
         status = self._reader.status(self.uid)
         if status is None:
-            return "pending"
+            if event is None or not self._reader.runs_trials:
+                return "pending"
+            return "running" if self._reader.is_held else "interrupted"
         state: str = status["state"]
         if state == "running" and not self._is_running(status):
             return "interrupted"

@@ -10,7 +10,6 @@ from machinable.storage.credentials import PATHS, URL, without_credentials
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.storage.pyfilesystem import open_filesystem
 
 __all__ = ["open_files", "storage_url", "without_credentials"]
 
@@ -30,6 +29,8 @@ def open_files(url: str, *, create: bool) -> Files:
         return _open_directory(storage_url(url), create=create)
     if scheme == "mem":
         return MemoryFiles()
+    from machinable.storage.pyfilesystem import open_filesystem  # most storages are directories
+
     return open_filesystem(url, scheme, rest, create=create)
 
 

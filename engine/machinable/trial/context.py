@@ -13,7 +13,6 @@ from machinable.component.children import create
 from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Record
-from machinable.component.shared import SharedData
 from machinable.component.store import Store
 from machinable.config.config import evaluate_stored
 from machinable.config.secrets import is_secret_name, mask_of, secret_texts
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import logging
 
     from machinable.component.requirements import Required, Requires
+    from machinable.component.shared import SharedData
     from machinable.results.trial import Trial
 
 __all__ = ["Progress", "TrialContext"]
@@ -61,7 +61,7 @@ class TrialContext(Context):
         live: Mapping[Target, Code],
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
-        status: StatusFiles | None = None,
+        status: StatusFiles,
     ) -> None:
         self.spec = spec
         self.files = files
@@ -75,7 +75,7 @@ class TrialContext(Context):
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self._ends = None if spec.timeout is None else self.began + spec.timeout
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
-        self.status = status or StatusFiles(spec, files, path)
+        self.status = status
         failed = "the heartbeat could not be written: %s"
         self.status.on_error = lambda error: self.log.warning(failed, first_line(error))
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
@@ -140,6 +140,8 @@ class TrialContext(Context):
     @cached_property
     def shared_data(self) -> SharedData:
         """The data that this trial shares with others."""
+        from machinable.component.shared import SharedData
+
         config, log = (lambda: self._config), (lambda: self.log)
         return SharedData(self.spec, self.files, self._folder, config, log, *(self._locks or ()))
 

@@ -44,6 +44,7 @@ def run(
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
     status: StatusFiles | None = None,
+    in_executing_process: bool = False,
 ) -> Outcome:
     """Run one attempt of a trial; with `spec.resume_from` continue from the last checkpoint of a previous attempt.
 
@@ -59,6 +60,7 @@ def run(
         progress: Receives the completed and total steps that the component reports, or its last row and None.
         locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
         status: The status files of the attempt, if they are open already.
+        in_executing_process: Whether this process writes the ledger, see `StatusFiles`.
 
     Returns:
         How the attempt ended. Exceptions of the component, `SystemExit` too, are part of it as data.
@@ -68,11 +70,15 @@ def run(
         LeaseLost: The trial was taken from this attempt, which therefore records nothing.
     """
     began = time.perf_counter()
+    is_open = status is not None
+    if status is None:
+        path = layout.join(folder, layout.trial(spec.uid))
+        status = StatusFiles(spec, files, path, in_executing_process=in_executing_process)
     context = TrialContext(spec, files, folder, project, live, progress, locks, status)
     result: Plain = None
     try:
-        if status is None:
-            context.status.open()
+        if not is_open:
+            status.open()
         output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
         with (
             captured(output, passes=capture == "tee"),

@@ -7,6 +7,7 @@ the trial: one whose file was replaced, by the process that runs the trial again
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,19 +31,26 @@ __all__ = ["INTERVAL", "Heartbeat", "StatusFiles", "heartbeat"]
 class StatusFiles:
     """The two files of one attempt.
 
-    On an object store, where every write is a request, they are written with the first heartbeat or at the end.
+    On an object store, where every write is a request, they are written with the first heartbeat or at the end. In a
+    directory, so are those of the first attempt of a trial that the process with the lease of the execution runs
+    itself: until then its ledger says that the trial runs, and its lease is the right to write it.
 
     Attributes:
         on_error: Receives the error of a heartbeat that could not be written.
     """
 
-    def __init__(self, spec: TrialSpec, files: Files, path: str) -> None:
+    def __init__(self, spec: TrialSpec, files: Files, path: str, *, in_executing_process: bool = False) -> None:
         self.on_error: Callable[[Exception], None] = lambda error: None
         self._spec = spec
         self._files = files
         self._path = path
         self._guard = _AttemptGuard(self, spec.token or spec.attempt)
         self._is_fenced = files.reach != "process" and not files.is_served
+        self._lease: Guard | None = None  # the guard of the execution, until status.json is written
+        if in_executing_process and self._guard.token == 1 and self._is_fenced and files.has_free_marks:
+            self._lease = files.guard_of(path)
+        self._is_early = files.appends and self._lease is None
+        self._process = os.getpid()
         self._mark: object = None  # of status.json as this attempt left it
         self._written_state = ""
         self._is_writing = False
@@ -82,12 +90,12 @@ class StatusFiles:
         if self._is_fenced:
             self._files.guard(self._path, self._guard)
         try:
-            if self._files.appends:
+            if self._is_early:
                 self._write_status()
         except BaseException:
             self._files.unguard(self._path, self._guard)
             raise
-        heartbeat.add(self._beat)
+        heartbeat.add(self._beat, is_soon=self._lease is not None)
 
     @property
     def lost(self) -> LeaseLost | None:
@@ -98,7 +106,7 @@ class StatusFiles:
         """Write the description of the trial, with its storable configuration and the seeding functions."""
         with self._lock:
             self._config, self._seeding, self._is_described = config, seeding, False
-            if self._files.appends:
+            if self._is_early:
                 self._write_description()
 
     def saved(self, checkpoint: str, facts: Mapping[str, Plain] | None) -> None:
@@ -111,7 +119,7 @@ class StatusFiles:
             if facts is not None:
                 self._status["at_checkpoint"] = facts
                 self._write_description()
-            if self._files.appends or facts is not None:
+            if self._is_early or facts is not None:
                 self._write_status()
 
     def close(self, state: State, seeding: Sequence[str], facts: Mapping[str, Plain]) -> None:
@@ -186,6 +194,7 @@ class StatusFiles:
                 while (mark := self._files.write_if(path, data, self._mark)) is None:
                     self._mark = self._replaceable(path)
                 self._mark, self._confirmed, self._written_state = mark, asked, str(self._status["state"])
+                self._is_early, self._lease = self._files.appends, None
             finally:
                 self._is_writing = False
 
@@ -225,7 +234,12 @@ class StatusFiles:
 
     def check(self) -> None:
         """Check that the trial was not taken from this attempt; see `Guard.check`."""
-        if self._is_writing or self._files.is_away:
+        if self._files.is_away:
+            return
+        lease = self._lease
+        if lease is not None and os.getpid() == self._process:  # a forked process does not hold it
+            lease.check()
+        if self._is_writing:
             return
         if not self._files.has_free_marks:
             if time.monotonic() - self._confirmed >= LEASE:
@@ -282,6 +296,7 @@ def _now() -> str:
 
 
 INTERVAL = 15.0  # seconds
+TICK = 1.0  # seconds between two looks at which functions are due
 
 
 class Heartbeat:
@@ -293,13 +308,14 @@ class Heartbeat:
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
-        self._beats: dict[Callable[[], None], None] = {}
+        self._tick = min(TICK, interval)
+        self._due: dict[Callable[[], None], float] = {}  # when each function is called next
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def add(self, beat: Callable[[], None]) -> None:
-        """Call a function regularly, first within one interval. It must not raise."""
-        self._beats[beat] = None
+    def add(self, beat: Callable[[], None], *, is_soon: bool = False) -> None:
+        """Call a function regularly, first within one interval, or within two seconds. It must not raise."""
+        self._due[beat] = time.monotonic() + (0.0 if is_soon else self._interval) - self._tick
         if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
             with self._lock:
                 if self._thread is None or not self._thread.is_alive():
@@ -308,16 +324,17 @@ class Heartbeat:
 
     def remove(self, beat: Callable[[], None]) -> None:
         """Stop calling a function; a call that has begun may still be running."""
-        self._beats.pop(beat, None)
+        self._due.pop(beat, None)
 
     def _run(self) -> None:
-        pause = self._interval
         while True:
-            time.sleep(pause)
-            began = time.monotonic()
-            for beat in list(self._beats):
-                beat()
-            pause = max(0.0, began + self._interval - time.monotonic())
+            time.sleep(self._tick)
+            now = time.monotonic()
+            for beat, due in self._due.copy().items():
+                if due <= now:
+                    if beat in self._due:
+                        self._due[beat] = now + self._interval
+                    beat()
 
 
 heartbeat = Heartbeat()
