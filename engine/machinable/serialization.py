@@ -29,6 +29,7 @@ __all__ = [
     "Plain",
     "as_plain",
     "canonical",
+    "compact",
     "decode",
     "dumps",
     "encode",
@@ -272,6 +273,7 @@ def _encoder(sort_keys: bool, between: str, after_key: str) -> Callable[[Any], s
 
 _dump_sorted = _encoder(True, ",", ":")
 _dump = _encoder(False, ", ", ": ")
+_dump_compact = _encoder(False, ",", ":")
 
 
 def canonical(value: Plain) -> str:
@@ -284,6 +286,11 @@ def canonical(value: Plain) -> str:
 def dumps(value: Plain) -> str:
     """Return the value as one line of JSON with `NaN` and infinities as Python writes them."""
     return _dump(encode(value))
+
+
+def compact(value: Plain) -> str:
+    """Return the value as `dumps` does, without blanks."""
+    return _dump_compact(encode(value))
 
 
 def loads(text: str | bytes) -> Plain:

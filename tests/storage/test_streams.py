@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machinable.errors import Damaged, WrongType
-from machinable.serialization import dumps
+from machinable.serialization import compact
 from machinable.storage.documents import read_rows
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
@@ -69,7 +69,7 @@ def test_rows_are_read_as_written(files: Files) -> None:
 def test_a_line_is_the_json_of_its_row(row: dict[Any, Any]) -> None:
     files = MemoryFiles()
     _append(files, row)
-    assert files.read("records/default.jsonl") == dumps(row).encode() + b"\n"
+    assert files.read("records/default.jsonl") == compact(row).encode() + b"\n"
 
 
 def test_nan_and_infinities_survive(files: Files) -> None:
@@ -109,7 +109,7 @@ def test_data_that_is_not_plain_is_refused_before_anything_is_written(files: Fil
 
 def test_a_line_is_json_for_other_programs(tmp_path: Path) -> None:
     _append(DirectoryFiles(tmp_path), {"loss": math.nan, "_iteration": 0})
-    assert (tmp_path / "records/default.jsonl").read_bytes() == b'{"loss": NaN, "_iteration": 0}\n'
+    assert (tmp_path / "records/default.jsonl").read_bytes() == b'{"loss":NaN,"_iteration":0}\n'
 
 
 ROW = {"a": {"b": [1, {"c": 'x"}]{['}]}, "ü": "\\", "d": -1.5e-7, "e": True}

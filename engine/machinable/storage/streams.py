@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from machinable.serialization import Plain, dumps
+from machinable.serialization import Plain, compact
 from machinable.storage.files import Files
 from machinable.storage.numbered_parts import read_parts
 
@@ -66,16 +66,14 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
 
 
 def _line(row: Mapping[str, Plain]) -> bytes:
-    """Return the row as `dumps` does, but in three quarters of the time for finite numbers and short texts."""
+    """Return the row as `compact` does, but in three quarters of the time for finite numbers and short texts."""
     try:
-        line = ", ".join(
-            [f"{encode_basestring_ascii(key)}: {_TEXTS[type(value)](value)}" for key, value in row.items()]
-        )
+        line = ",".join([f"{encode_basestring_ascii(key)}:{_TEXTS[type(value)](value)}" for key, value in row.items()])
     except (KeyError, TypeError):  # a value or a name of another type
         line = ""
     # A row with one name may resemble a substitution, and Python writes NaN and infinities differently.
     if len(row) < 2 or not line or "nan" in line or "inf" in line:
-        return f"{dumps(row)}\n".encode()
+        return f"{compact(row)}\n".encode()
     return f"{{{line}}}\n".encode()
 
 
