@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 
 import pytest
 
-from machinable.units import format_duration, format_size, format_time, parse_duration, parse_size
+from machinable.units import format_duration, format_size, format_time, parse_duration, parse_size, utc_now
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,13 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 )
 def test_durations_are_read_as_people_write_them(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+def test_the_time_is_that_of_the_clock_as_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nanoseconds in (0, 1_769_850_902_000_000_999, 1_769_850_902_120_000_000, 1_769_850_903_999_999_999):
+        monkeypatch.setattr(time, "time_ns", lambda nanoseconds=nanoseconds: nanoseconds)
+        at = datetime.fromtimestamp(nanoseconds // 10**9, timezone.utc).replace(microsecond=nanoseconds // 1000 % 10**6)
+        assert utc_now() == at.isoformat(timespec="microseconds")
 
 
 def test_a_time_is_shown_in_the_local_zone(monkeypatch: pytest.MonkeyPatch) -> None:

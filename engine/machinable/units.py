@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
+import time
+from datetime import datetime, timezone
 
-__all__ = ["format_duration", "format_size", "format_time", "parse_duration", "parse_size", "shortened"]
+__all__ = ["format_duration", "format_size", "format_time", "parse_duration", "parse_size", "shortened", "utc_now"]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _FACTORS = {
@@ -14,6 +15,8 @@ _FACTORS = {
     **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
     **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")},
 }
+
+_second = -1, ""  # the last one that was asked for, and its text
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -66,3 +69,14 @@ def shortened(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[: most // 2]} … {len(text) - 2 * (most // 2):,} characters … {text[len(text) - most // 2 :]}"
+
+
+def utc_now() -> str:
+    """Return the time in ISO-8601, UTC, with microseconds."""
+    global _second
+    second, rest = divmod(time.time_ns(), 10**9)
+    known, text = _second
+    if second != known:
+        text = datetime.fromtimestamp(second, timezone.utc).replace(tzinfo=None).isoformat()
+        _second = second, text
+    return f"{text}.{rest // 1000:06d}+00:00"

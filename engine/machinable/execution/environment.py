@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 from functools import lru_cache
 from getpass import getuser
 
@@ -19,17 +18,13 @@ from machinable.serialization import Plain, as_plain, encode, is_hidden
 from machinable.storage.credentials import URL
 from machinable.storage.open import without_credentials
 from machinable.storage.process_info import this_process
+from machinable.units import utc_now as now
 
 __all__ = ["command_line", "host", "now", "packages", "visible_words"]
 
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+)\.(?:dist|egg)-info")
 _BUNDLED = re.compile(r"/(?:site|dist)-packages/.")
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@]*@")  # in a URL within a longer text
-
-
-def now() -> str:
-    """Return the time in ISO-8601, UTC, with microseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def host() -> dict[str, Plain]:

@@ -126,7 +126,12 @@ class DirectoryFiles(Files):
         above = folder.rpartition("/")[0]
         if above and above not in self._folders:
             self._enter(above)
-        self._followed(folder)
+        try:
+            found = os.lstat(self._prefix + folder)
+        except OSError:  # it does not exist, or cannot be entered
+            return
+        if stat.S_ISLNK(found.st_mode):
+            self._followed(folder)
         self._know(folder)
 
     def _to_write(self, path: str) -> tuple[str, bool]:

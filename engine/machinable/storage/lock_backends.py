@@ -179,6 +179,7 @@ class DirectoryLeases(Leases):
         self._files = files
         self._ahead = 0  # ns, of the clock of the file system to that of this host
         self._inodes: dict[str, tuple[int, int]] = {}  # of the files of own leases
+        self._reals: dict[str, str] = {}  # their paths on this host
 
     def find(self, path: str) -> HeldLease | None:
         try:
@@ -199,13 +200,13 @@ class DirectoryLeases(Leases):
     def is_replaced(self, path: str, facts: Facts) -> bool:
         known = self._inodes.get(path)
         try:
-            found = os.stat(self._real(path))
+            found = os.lstat(self._reals.get(path) or self._real(path))
         except FileNotFoundError:
             return True
         if known != (found.st_dev, found.st_ino):  # the first call, too
             if self._own(path, facts) is None:
                 return True
-            self._inodes[path] = found.st_dev, found.st_ino
+            self._inodes[path], self._reals[path] = (found.st_dev, found.st_ino), self._real(path)
         return False
 
     def _create(self, path: str, facts: Facts) -> bool:

@@ -136,12 +136,14 @@ class _Reader:
     def __init__(self, file: int, write: Callable[[str], object]) -> None:
         self._file = file
         self._write = write
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._decode: Callable[[bytes], str] | None = None  # most trials print nothing
         self._position = 0
 
     def drain(self) -> None:
         while data := os.pread(self._file, 2**16, self._position):
             self._position += len(data)
+            if self._decode is None:
+                self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
             self._write(self._decode(data))
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 
 from machinable.engines.devices import devices_of
 from machinable.errors import Damaged, LeaseLost
@@ -24,6 +23,7 @@ from machinable.storage.documents import STATUS, read_document
 from machinable.storage.files import Files, Guard
 from machinable.storage.locks import LEASE
 from machinable.storage.process_info import is_gone, this_process
+from machinable.units import utc_now
 
 __all__ = ["INTERVAL", "Heartbeat", "StatusFiles", "heartbeat"]
 
@@ -61,7 +61,7 @@ class StatusFiles:
         self._config: Mapping[str, Plain] = spec.stored
         self._seeding: Sequence[str] = ()
         self._is_described = False
-        now, here = _now(), this_process()
+        now, here = utc_now(), this_process()
         self._status: dict[str, Plain] = {
             "state": "running",
             "attempt": spec.attempt,
@@ -150,7 +150,7 @@ class StatusFiles:
         if self._seeding != seeding:
             self._seeding, self._is_described = seeding, False
         self._write_description()
-        now = _now()
+        now = utc_now()
         self._status |= {"state": state, "heartbeat": now, "finished": now, **facts}
         checkpoint = self._status["at_checkpoint"]
         if state == "finished" and checkpoint is not None:  # there is nothing to continue
@@ -169,7 +169,7 @@ class StatusFiles:
                 return
             try:
                 self._write_description()
-                self._status["heartbeat"] = _now()
+                self._status["heartbeat"] = utc_now()
                 self._write_status()
             except LeaseLost:
                 self._interrupt()
@@ -239,6 +239,7 @@ class StatusFiles:
         lease = self._lease
         if lease is not None and os.getpid() == self._process:  # a forked process does not hold it
             lease.check()
+            return  # nobody else has written the file
         if self._is_writing:
             return
         if not self._files.has_free_marks:
@@ -255,7 +256,7 @@ class StatusFiles:
         """Check it by writing a heartbeat; see `Guard.confirm`."""
         with self._lock:
             if not self._is_writing:
-                self._status["heartbeat"] = _now()
+                self._status["heartbeat"] = utc_now()
                 self._write_status()
 
     def _write_description(self) -> None:
@@ -289,10 +290,6 @@ class _AttemptGuard(Guard):
     def confirm(self) -> None:
         super().check()
         self._status.confirm()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 INTERVAL = 15.0  # seconds
