@@ -61,6 +61,13 @@ def start(directory: Path) -> Iterator[Row]:
     script = f"import machinable as ml; ml.execute('empty', {storage})"
     floor, one = best_in_turns(15, python, process(directory, "-c", script))
     yield Row("one empty trial stored, in Python", floor, one, "0.15 s")
+    executed = process(directory, *command, "execute", "empty", "--storage", "stored", "--quiet")
+    floor, executed_once = best_in_turns(15, python, executed)
+    yield Row("machinable execute, with its code backup", floor, executed_once, "3.5 × floor")
+    began = "import time; began = time.perf_counter(); import machinable as ml; "
+    timed = f"{began}ml.execute('empty', {storage}); print(time.perf_counter() - began)"
+    first = min(float(process(directory, "-c", timed)().stdout) for _ in range(15))
+    yield Row("the first execute of a process; floor: Python", floor, first, "0.045 s")
 
 
 def files(directory: Path, count: int, number: int = 6) -> Callable[[], None]:
@@ -97,6 +104,40 @@ def trial(directory: Path) -> Iterator[Row]:
         yield Row(f"an empty trial, of {count:,}", floor / count, ours / count, "2 × floor")
 
 
+def sweep(directory: Path) -> Iterator[Row]:
+    """Measure trials of different configurations that save one row, and reuse them."""
+    import machinable as ml
+
+    worlds.with_a_rate(directory)
+
+    def different(count: int, **options: Any) -> Callable[[], None]:
+        storage = {"storage": str(directory / f"stored-{len(options)}"), "code_backup": False}
+        versions = [{"rate": number / count} for number in range(count)]
+        return lambda: ml.execute(
+            ml.Task().component("rated", versions).repeat(1), storage, project=directory, **options
+        )
+
+    for count in (1_000, 10_000):
+        floor, ours = best_in_turns(3, files(directory, count), different(count))
+        yield Row(f"a trial of a sweep, of {count:,}", floor / count, ours / count, "2 × floor")
+    again = different(1_000, reuse="all", seed="OY1p1o")
+    again()
+    floor, ours = best_in_turns(5, reading(directory, 1_000), again)
+    yield Row("a trial of a sweep, reused, of 1,000", floor / 1_000, ours / 1_000, "5 × floor")
+
+
+def reading(directory: Path, count: int) -> Callable[[], None]:
+    """Return a function that reads a small file as often."""
+    (directory / "pointer").write_bytes(json.dumps({"a": list(range(30))}).encode())
+
+    def act() -> None:
+        for _ in range(count):
+            with open(directory / "pointer", "rb") as file:
+                json.loads(file.read())
+
+    return act
+
+
 def requirement(directory: Path) -> Iterator[Row]:
     """Measure requirements: computed, reused, and only looked up."""
     import machinable as ml
@@ -104,15 +145,6 @@ def requirement(directory: Path) -> Iterator[Row]:
     from machinable.storage.open import open_files
 
     worlds.with_requirements(directory)
-    (directory / "pointer").write_bytes(json.dumps({"a": list(range(30))}).encode())
-
-    def read(count: int) -> Callable[[], None]:
-        def act() -> None:
-            for _ in range(count):
-                with open(directory / "pointer", "rb") as file:
-                    json.loads(file.read())
-
-        return act
 
     def task(count: int) -> ml.Task:
         return ml.Task().component("whole", requires={f"r{i}": ("part", {"number": i}) for i in range(count)})
@@ -138,7 +170,7 @@ def requirement(directory: Path) -> Iterator[Row]:
             times = best_in_turns(
                 1,
                 files(directory, count, 7),
-                read(count),
+                reading(directory, count),
                 needing(0, storage),
                 needing(count, storage),
                 needing(count, storage),
@@ -202,10 +234,12 @@ def record(directory: Path) -> Iterator[Row]:
         "            self.record.update({'loss': 0.1 * i, 'accuracy': 0.9, 'epoch': i, 'rate': 1e-3, 'name': 'x'})\n"
         "            self.record.save()\n        return time.perf_counter() - began\n"
     )
-    best = [float("inf"), float("inf")]
+    best = [float("inf")] * 3
     storage = {"storage": str(directory / "stored"), "code_backup": False}
     for _ in range(5):
+        began = time.perf_counter()
         execution = ml.execute("rows", storage, project=directory)
+        best[2] = min(best[2], time.perf_counter() - began)
         best[1] = min(best[1], execution.trials[0].result)
         rows = list(execution.trials[0].records)
         with open(directory / "floor", "wb", buffering=0) as file:
@@ -214,6 +248,7 @@ def record(directory: Path) -> Iterator[Row]:
                 file.write(json.dumps(row).encode() + b"\n")
             best[0] = min(best[0], time.perf_counter() - began)
     yield Row("record.save() of 5 columns", best[0] / 10_000, best[1] / 10_000, "1.5 × floor")
+    yield Row("the same of 10,000 rows, with execute", best[0] / 10_000, best[2] / 10_000, "2 × floor")
 
 
 READ = """
@@ -309,6 +344,7 @@ def memory(directory: Path) -> Iterator[Row]:
 ALL = {
     "start": start,
     "trial": trial,
+    "sweep": sweep,
     "requirement": requirement,
     "resolve": resolve,
     "plan": plan,

@@ -29,6 +29,26 @@ def nap(number: int) -> int:
     return number
 
 
+BURNS = f"""import time
+from machinable import Component
+
+
+class Burns(Component):
+    def on_execute(self):
+        end = time.process_time() + {NAP}
+        while time.process_time() < end:
+            pass
+"""
+
+
+def burn(number: int) -> int:
+    """Do what a trial of 50 ms of computing does."""
+    end = time.process_time() + NAP
+    while time.process_time() < end:
+        pass
+    return number
+
+
 def nothing(number: int) -> int:
     """Do what an empty trial does."""
     return number
@@ -57,7 +77,8 @@ def _prepare(directory: Path) -> None:
 
     worlds.with_an_empty_component(directory)
     with open(directory / "machinable.yaml", "a") as file:
-        file.write("  - naps: {a: 1}\n")
+        file.write("  - naps: {a: 1}\n  - burns: {a: 1}\n")
+    (directory / "burns.py").write_text(BURNS)
     (directory / "naps.py").write_text(NAPS)
 
 
@@ -75,6 +96,14 @@ def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
     )
     yield "200 trials of 50 ms on 2 workers", ideal, ours, "1.053 × floor"
     yield "the same as tasks of ProcessPoolExecutor", ideal, pool, "for comparison"
+    plain, burned = (
+        min(times)
+        for times in zip(
+            *((_pool(burn, 200), _executed("burns", 200, directory, f"processes:{WORKERS}")) for _ in range(3)),
+            strict=True,
+        )
+    )
+    yield "200 × 50 ms of computing; floor: ProcessPoolExecutor", plain, burned, "1.03 × floor"
     bare, empty = (
         min(times)
         for times in zip(
