@@ -25,6 +25,7 @@ OriginSource: TypeAlias = Callable[[str], str] | Mapping[str, str]
 
 _MISSING: Any = object()
 _SEQUENCES = (list, tuple)
+_ATOMS = frozenset({str, int, float, bool, type(None)})
 _running = threading.local()  # `.chain`: the calls being evaluated in this thread, outermost first
 _converting = threading.RLock()
 
@@ -381,7 +382,9 @@ def _below(path: str, key: object) -> str:
 def _fill(config: Config, data: Mapping[str, Any], scope: _SharedState, path: str) -> Config:
     object.__setattr__(config, "_Config__scope", scope)
     object.__setattr__(config, "_Config__path", path)
-    own = {key: _own(value, scope, _below(path, key)) for key, value in data.items()}
+    own = {
+        key: value if type(value) in _ATOMS else _own(value, scope, _below(path, key)) for key, value in data.items()
+    }
     object.__setattr__(config, "_Config__data", own)
     return config
 
@@ -393,7 +396,7 @@ def _data(config: Config) -> dict[str, Any]:
 def _own(value: Any, scope: _SharedState, path: str) -> Any:
     """Return a value as this configuration stores it: mappings as `Config`, lists copied."""
     kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
+    if kind in _ATOMS:
         return value
     if kind in _SEQUENCES:
         return kind([_own(item, scope, f"{path}[{index}]") for index, item in enumerate(value)])

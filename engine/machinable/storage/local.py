@@ -145,7 +145,8 @@ class DirectoryFiles(Files):
         above = folder.rpartition("/")[0]
         if above and above not in self._folders:
             self._provide(above)
-        self._begin_write()
+        else:
+            self._begin_write()
         try:
             os.mkdir(self._prefix + folder)
             is_new = True
@@ -483,7 +484,7 @@ class _DirectoryAppender(Appender):
         self._path = path
         self._file = -1
         self._real = ""
-        self._state: os.stat_result  # of the open file
+        self._state: os.stat_result | None = None  # of the open file
         self._guard: Guard | None = None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -515,7 +516,6 @@ class _DirectoryAppender(Appender):
             try:
                 if not is_new and _is_torn(file):
                     _write_all(file, b"\n")
-                self._state = os.fstat(file)
             except BaseException:
                 os.close(file)
                 raise
@@ -524,6 +524,8 @@ class _DirectoryAppender(Appender):
     def is_replaced(self) -> bool:
         if self._file < 0:
             return False
+        if self._state is None:
+            self._state = os.fstat(self._file)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(self._real), self._state):
                 return False
@@ -533,6 +535,7 @@ class _DirectoryAppender(Appender):
     def _release(self) -> None:
         with self._lock:
             file, self._file = self._file, -1
+            self._state = None
         if file >= 0:
             os.close(file)
 

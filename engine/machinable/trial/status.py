@@ -229,8 +229,9 @@ class StatusFiles:
 
     @property
     def has_free_mark(self) -> bool:
-        """Whether `check` compares status.json each time."""
-        return self._mark is not None and self._files.has_free_marks and not self._files.is_away
+        """Whether `check` compares status.json, or the lease of the execution, each time."""
+        is_compared = self._mark is not None or self._lease is not None
+        return is_compared and self._files.has_free_marks and not self._files.is_away
 
     def check(self) -> None:
         """Check that the trial was not taken from this attempt; see `Guard.check`."""
