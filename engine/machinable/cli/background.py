@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from tempfile import mkstemp
 from typing import Any
 
 import click
@@ -16,7 +15,6 @@ from machinable.cli.output import message, write_json
 from machinable.cli.targets import chosen_storage
 from machinable.display.progress import is_memory
 from machinable.display.terminal import echo
-from machinable.engines.processes.pool import Origin
 from machinable.errors import InvalidValue
 from machinable.events import Event, ExecutionStarted, Listener
 from machinable.execution.environment import command_on
@@ -52,6 +50,8 @@ def run_in_background(options: Mapping[str, Any]) -> int:
         raise InvalidValue("results in memory are lost when the background process ends", todo=todo)
     words = list(click.get_current_context().find_root().obj)
     words.remove(OPTION)
+    from tempfile import mkstemp  # 2 ms, and most commands do not detach
+
     log, path = mkstemp(prefix="machinable-", suffix=".log")
     try:
         process, begun = _start(words, log)
@@ -72,6 +72,8 @@ def run_in_background(options: Mapping[str, Any]) -> int:
 
 def _start(words: Sequence[str], log: int) -> tuple[subprocess.Popen[bytes], dict[str, Any] | None]:
     """Start the background process; return it and what it has begun, or None if it has ended before."""
+    from machinable.engines.processes.pool import Origin  # 5 ms
+
     origin = Origin.here()
     reading, writing = os.pipe()
     program = (

@@ -20,7 +20,6 @@ from machinable.display.summary import groups, rows_of
 from machinable.display.terminal import echo
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
-from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.ending import SAVE_ON_COMMAND_LINE, open_progress, show_ending, show_interrupt
 from machinable.execution.environment import command_on
 from machinable.execution.execute import execute
@@ -65,6 +64,8 @@ def resume_command(identifier: str, component: str | None, yes: bool, **options:
             identifier, name = str(execution), execution.name
     with _composed(component, name, options) as task:
         if task is not None and not options["dry"]:
+            from machinable.execution.dry_run import changes
+
             found = changes(identifier, task, storage)
             if not _is_confirmed(identifier, found, yes, options["as_json"]):
                 message("nothing was changed")
@@ -152,6 +153,8 @@ def _run(
         raise UnknownName("engine", engine, registry.KNOWN)
     arguments = {"storage": storage, **_given(options), **arguments}
     if dry and as_json:
+        from machinable.execution.dry_run import dry_run  # 2 ms, and most commands run trials
+
         with redirect_stdout(sys.stderr):
             planned = dry_run(**arguments)
         write_json(_plan_data(*planned))
@@ -181,6 +184,8 @@ def _run(
         return interrupted
     if not isinstance(result, Execution):  # the project or the user chose the dry engine, which printed the plan
         if as_json:
+            from machinable.execution.dry_run import dry_run
+
             write_json(_plan_data(*dry_run(**arguments)))
         return 0
     if as_json:

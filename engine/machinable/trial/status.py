@@ -240,7 +240,7 @@ class StatusFiles:
         lease = self._lease
         if lease is not None and os.getpid() == self._process:  # a forked process does not hold it
             lease.check()
-            return  # nobody else has written the file
+            return  # no other process has written the file
         if self._is_writing:
             return
         if not self._files.has_free_marks:
