@@ -39,7 +39,7 @@ def test_everything_that_is_declared_is_listed_with_what_it_is(run: Run, project
         "kind": "task",
         "versions": [],
         "at": "vendor/lib/machinable.yaml:2:9",
-        "about": "net each",
+        "about": "+.lib.net each",
     }
 
 

@@ -18,7 +18,6 @@ from machinable.cli.targets import open_storage, parse_target
 from machinable.config.resolve import find_component
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError
-from machinable.plan.declared import declared_task, known_tasks
 from machinable.plan.table import flatten
 from machinable.project import Project, find_project
 from machinable.results.query import find_field, known_fields
@@ -165,7 +164,7 @@ def _of(context: click.Context, incomplete: str) -> Iterable[str]:
 def _runnable(context: click.Context, incomplete: str) -> Iterable[str]:
     """Return components and tasks."""
     workspace = Project().workspace()
-    return [*workspace.main.components.known(), *known_tasks(workspace)]
+    return [*workspace.main.components.known(), *workspace.tasks]
 
 
 def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]:
@@ -277,10 +276,8 @@ def _typed(context: click.Context, name: str) -> list[str]:
 def _typed_components(context: click.Context) -> list[str]:
     """Return the component that was typed, or the components of the task."""
     name, _ = _typed_component(context)
-    workspace = Project().workspace()
-    if name not in known_tasks(workspace):
-        return [name]
-    return list(dict.fromkeys(str(one.name) for one in declared_task(workspace, name).components))
+    task = Project().workspace().tasks.get(name)
+    return [name] if task is None else task.components
 
 
 def _typed_component(context: click.Context) -> tuple[str, list[str]]:

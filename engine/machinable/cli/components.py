@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from machinable.cli.config import version_names
 from machinable.cli.output import message, write_json
 from machinable.config.inheritance import class_of
-from machinable.config.nodes import MappingNode, as_written
 from machinable.config.tasks import TaskEntry
 from machinable.display.tables import Table, write_table
 from machinable.errors import MachinableError
@@ -70,10 +69,7 @@ def _versions(workspace: Workspace, entry: Entry) -> list[str]:
 
 def _contents(task: TaskEntry) -> str:
     """Return the components of a task and what multiplies them, as written."""
-    listed = task.body.get("components")
-    items = listed if isinstance(listed, list) else [task.body.get("component")]
-    names = [one.get("component") if isinstance(one, MappingNode) else one for one in items]
-    text = ", ".join(one if isinstance(one, str) else as_written(one) for one in names)
+    text = ", ".join(task.components)
     return " ".join([text, *(f"{key}" for key in ("each", "grid", "repeat", "levels") if task.body.get(key))])
 
 

@@ -22,7 +22,7 @@ from machinable.errors import (
     listed,
     suggestion,
 )
-from machinable.plan.declared import declared_task, known_tasks
+from machinable.plan.declared import declared_task
 from machinable.plan.task import Task, laid_over
 from machinable.project import Project
 
@@ -81,7 +81,7 @@ def _task(project: Project, target: str) -> Task | None:
     if ":" in target:
         return _imported(project, target)
     workspace = project.workspace()
-    tasks = known_tasks(workspace)
+    tasks = workspace.tasks
     if target in tasks:
         return declared_task(workspace, target)
     components = workspace.main.components

@@ -109,6 +109,15 @@ class Workspace:
         """The executing project."""
         return self.documents[""]
 
+    @property
+    def tasks(self) -> dict[str, TaskEntry]:
+        """All tasks by name: those of the project, then those of the projects that it imports."""
+        known = dict(self.main.tasks)
+        for name in self.main.imports:
+            document = self.imported(self.main, name)
+            known |= {f"+.{name}.{task}": entry for task, entry in document.tasks.items()} if document else {}
+        return known
+
     def imported(self, document: Document, project: str) -> Document | None:
         """Return the document of a project that `document` imports, or None."""
         return self.documents.get(project) if project in document.imports else None

@@ -45,6 +45,18 @@ class TaskEntry(Struct, eq=False):
         """The name of its project; "" for the executing one."""
         return self.source.scope.name
 
+    @property
+    def components(self) -> list[str]:
+        """The names of its components for the executing project, each once, as far as they are well-formed."""
+        listed = unwrapped(self.body.get("components"))
+        items = listed if isinstance(listed, SequenceNode) else [self.body.get("component")]
+        names = (unwrapped(one.get("component") if isinstance(one, MappingNode) else one) for one in items)
+        return list(dict.fromkeys(self.own_name(name) for name in names if type(name) is str))
+
+    def own_name(self, name: str) -> str:
+        """Return the name by which the executing project knows a component that the task names."""
+        return f"+.{self.project}.{name}" if self.project and not name.startswith("+.") else name
+
 
 def read_tasks(sections: Iterable[tuple[Any, Place]], errors: list[MachinableError]) -> dict[str, TaskEntry]:
     """Return the tasks of a project file, by name; what they contain is checked when they are used.

@@ -35,7 +35,6 @@ __all__ = [
     "TASK_SETTINGS",
     "Project",
     "declared_task",
-    "known_tasks",
     "task_of",
 ]
 
@@ -72,19 +71,9 @@ class Project(project.Project):
 
 def task_of(given: Any, project: project.Project) -> Task:
     """Return the task that `execute` was given: a task, the name of a declared one, or what `Task` takes."""
-    if isinstance(given, str) and given in known_tasks(project.workspace()):
+    if isinstance(given, str) and given in project.workspace().tasks:
         return declared_task(project.workspace(), given)
     return given if isinstance(given, Task) else Task(given)
-
-
-def known_tasks(workspace: Workspace) -> dict[str, TaskEntry]:
-    """Return all tasks by name: those of the project, then those of the projects that it imports."""
-    main = workspace.main
-    known = dict(main.tasks)
-    for name in main.imports:
-        document = workspace.imported(main, name)
-        known |= {f"+.{name}.{task}": entry for task, entry in document.tasks.items()} if document else {}
-    return known
 
 
 def declared_task(workspace: Workspace, name: str) -> Task:
@@ -94,7 +83,7 @@ def declared_task(workspace: Workspace, name: str) -> Task:
         UnknownName: There is none of that name.
         ConfigurationError: It has errors; several are raised as one.
     """
-    known = known_tasks(workspace)
+    known = workspace.tasks
     if name not in known:
         component = workspace.main.components.lookup(name)
         raise UnknownName(
@@ -225,19 +214,14 @@ class _Reader:
                 tags |= self._tags(one, where)
         if len(self._errors) == known:
             yield ComponentRequest(
-                self._own(name),
+                self._entry.own_name(name),
                 version[0] if len(version) == 1 else tuple(version) or None,
                 tags=tags,
             )
 
-    def _own(self, name: str) -> str:
-        """Return the name by which the executing project knows a component of the task's project."""
-        project = self._entry.project
-        return f"+.{project}.{name}" if project and not name.startswith("+.") else name
-
     def _check_component(self, name: str, at: Place, path: str) -> None:
         try:
-            find_component(self._workspace, self._own(name))
+            find_component(self._workspace, self._entry.own_name(name))
         except UnknownName as error:
             error.at, error.path = at, path
             self._errors.append(error)
@@ -286,9 +270,9 @@ class _Reader:
 
     def _own_use(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._own(value)
+            return self._entry.own_name(value)
         if isinstance(value, SequenceNode) and value and isinstance(value[0], str):
-            return [self._own(value[0]), *value[1:]]
+            return [self._entry.own_name(value[0]), *value[1:]]
         if isinstance(value, SequenceNode):
             return [self._own_use(one) for one in value]
         if not isinstance(value, MappingNode):
@@ -296,7 +280,7 @@ class _Reader:
         result = _like(value)
         result.update(value)
         if isinstance(value.get("component"), str):
-            result["component"] = self._own(value["component"])
+            result["component"] = self._entry.own_name(value["component"])
         elif isinstance(value.get("each"), SequenceNode):
             result["each"] = [self._own_use(one) for one in value["each"]]
         return result
