@@ -63,13 +63,13 @@ class Failing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.failure: OSError | None = None
         self._directory = str(directory)
-        opened = storage_files._open
+        opened = storage_files.DirectoryFiles._open_to_write
         written = storage_files._write_all
 
-        def fail(path: str, flags: int) -> int:
+        def fail(files: storage_files.DirectoryFiles, path: str, flags: int) -> int:
             if self.failure is not None and path.startswith(self._directory):
                 raise self.failure
-            return opened(path, flags)
+            return opened(files, path, flags)
 
         def fail_writing(file: int, data: bytes) -> None:
             if self.failure is not None and os.readlink(f"/proc/self/fd/{file}").startswith(self._directory):
@@ -77,7 +77,7 @@ class Failing:
                 raise self.failure
             written(file, data)
 
-        monkeypatch.setattr(storage_files, "_open", fail)
+        monkeypatch.setattr(storage_files.DirectoryFiles, "_open_to_write", fail)
         if sys.platform == "linux":
             monkeypatch.setattr(storage_files, "_write_all", fail_writing)
 
