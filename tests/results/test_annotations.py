@@ -154,3 +154,14 @@ def test_writers_on_s3_lose_nothing_and_readers_list_once(s3_folder: Callable[[]
     assert [trial.index for trial in trials] == [1]
     assert [line["note"] for line in trials[0].notes] == ["1.0", "1.1"]
     assert parts == [1, 2, 3, 4]
+
+
+def test_an_execution_with_damaged_annotations_is_left_out(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    world(files)
+    stored([planned(0)], [finished(0)], files=files, folder="8gWVkz")
+    (tmp_path / PATH).write_bytes(b'{"time": 3}\n')
+
+    with pytest.warns(RuntimeWarning, match="OY1p1o is left out: line 1 of .*annotations.jsonl is not an annotation"):
+        found = Storage(tmp_path).trials.columns("execution").rows()
+    assert found == [{"execution": "8gWVkz"}]

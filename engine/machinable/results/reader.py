@@ -192,7 +192,8 @@ class Reader:
                 if found is not None:
                     self._events = found.events()
                 else:
-                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER), EVENT, self.ledger_parts)
+                    place = layout.join(self.name, layout.LEDGER)
+                    rows = read_rows(self.files, place, EVENT, self._parts(layout.LEDGER))
                     known = [row for row in rows if row.get("event") in _EVENTS and row.get("uid")]
                     self._events = {row["uid"]: row for row in known}
                     self._last_event = rows[-1].get("event") if rows else None
@@ -210,11 +211,23 @@ class Reader:
                 found[uid] = row.get("because") or ""
         return found
 
+    def _parts(self, name: str) -> Sequence[int] | None:
+        """Return the numbers of the parts of a growing file, listed once; None where it is one file."""
+        if self.files.appends or self._is_given:
+            return None
+        if self.ledger_parts is None or self.annotation_parts is None:
+            names = [entry.name for entry in self.files.entries(self.name) if not entry.is_directory]
+            self.ledger_parts, self.annotation_parts = (
+                sorted(layout.part_number(one) for one in names if layout.whole(one) == file)
+                for file in (layout.LEDGER, layout.ANNOTATIONS)
+            )
+        return self.ledger_parts if name == layout.LEDGER else self.annotation_parts
+
     @property
     def annotations(self) -> Annotations:
         """The tags and notes that were added."""
         if self._annotations is None:
-            self._annotations = read_annotations(self.files, self.name, self.annotation_parts)
+            self._annotations = read_annotations(self.files, self.name, self._parts(layout.ANNOTATIONS))
         return self._annotations
 
     def event(self, rows: Rows, at: int, uid: str) -> dict[str, Any] | None:
@@ -236,10 +249,11 @@ class Reader:
         return self._last_event == "ended"
 
     def load(self) -> None:
-        """Read plan and ledger, unless they are cached, and raise what is wrong with them."""
+        """Read plan and ledger, unless they are cached, and annotations, and raise what is wrong with them."""
         if self._from_cache() is None:
             self.plan  # noqa: B018
             self.events  # noqa: B018
+        self.annotations  # noqa: B018
 
     @property
     def is_held(self) -> bool:
