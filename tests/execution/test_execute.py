@@ -779,3 +779,23 @@ def test_the_plan_of_a_dry_run_is_executed(project: World, capsys: pytest.Captur
     project("components:\n  - a: \n", a="from machinable import Component\n\nclass A(Component): ...\n")
     plan = ml.execute("a", engine="dry")
     assert str(ml.execute(plan)) == plan.id
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_what_trials_drop_is_said_once(engine: str, project: World) -> None:
+    code = "from machinable import Component\nclass Drops(Component):\n    def on_execute(self):\n"
+    code += "        self.record['x'] = 1\n        return {1}\n"
+    project("components: [drops: ]\n", drops=code)
+    said: list[str] = []
+
+    class Heard(ml.events.Listener):
+        def on_notice(self, text: str) -> None:
+            said.append(text)
+
+    execution = ml.execute(ml.Task("drops").repeat(3), "mem://", engine=engine, listeners=[Heard()])
+
+    first = execution.trials[0].uid
+    assert [text for text in said if "dropped" in text] == [
+        f"drops ({first}): the result is dropped: {{1}} of type set is not plain data",
+        f"drops ({first}): a row of the record 'default' was not saved and is dropped",
+    ]

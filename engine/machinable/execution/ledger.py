@@ -63,6 +63,7 @@ class Ledger:
         self._readers = [one for one in listeners if one.hears(Listener.on_trial)]
         self._warned: set[int] = set()
         self._waited: set[str] = set()  # trials that waited for others
+        self._dropped: set[tuple[str, str]] = set()  # by component, what was said once to be dropped
         self._finished_before = 0
         self._path = layout.join(folder, layout.LEDGER)
         self._rows = RowWriter(files, self._path)
@@ -144,6 +145,10 @@ class Ledger:
         self.counts["finished"] += 1
         facts: dict[str, Any] = {"seconds": outcome.seconds, "record": outcome.record, **_imported(outcome)}
         row = self._record(events.TrialFinished, spec, facts, outcome.seconds, outcome.record)
+        for what in outcome.dropped:
+            if (spec.component, what) not in self._dropped:
+                self._dropped.add((spec.component, what))
+                self.notice(f"{spec.component} ({spec.uid}): {what}")
         self._call_back(spec, row)
 
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -282,6 +282,7 @@ class Outcome(Struct, frozen=True):
         inputs: Digests of the artifacts that it read, by requirement and name.
         indirect: `identity` and `place` of those of these requirements that are not its own, such as `model.data`.
         imported: Digests of the source files of the project that were imported while it ran, by path in the project.
+        dropped: What the component made and does not exist any more, such as rows that it did not save.
     """
 
     uid: str
@@ -295,6 +296,7 @@ class Outcome(Struct, frozen=True):
     inputs: Mapping[str, Mapping[str, str]] = {}
     indirect: Mapping[str, Mapping[str, str]] = {}
     imported: Mapping[str, str] = {}
+    dropped: Sequence[str] = ()
 
 
 def requirement_from_data(row: Mapping[str, Plain]) -> Requirement:

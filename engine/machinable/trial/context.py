@@ -71,6 +71,7 @@ class TrialContext(Context):
         self.interrupt: KeyboardInterrupt | None = None
         self.artifacts: dict[str, dict[str, Plain]] = {}
         self.inputs: dict[str, dict[str, str]] = {}
+        self.dropped: list[str] = []  # see `Outcome`
         self.indirect: dict[str, dict[str, str]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self._ends = None if spec.timeout is None else self.began + spec.timeout

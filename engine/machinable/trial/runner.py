@@ -182,10 +182,12 @@ def _plain(context: TrialContext, result: Any) -> Plain:
     try:
         plain = None if result is None else as_plain(result, "result", tuples=True)
     except (WrongType, RecursionError) as error:
-        context.log.warning("the result is dropped: %s", first_line(error))
+        context.dropped.append(f"the result is dropped: {first_line(error)}")
     if record := context.used("record"):
         for scope in record.unsaved():
-            context.log.warning("a row of the record %r was not saved and is dropped", scope)
+            context.dropped.append(f"a row of the record {scope!r} was not saved and is dropped")
+    for what in context.dropped:
+        context.log.warning("%s", what)
     return plain
 
 
@@ -219,6 +221,7 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         artifacts=context.status.digests,
         inputs=inputs,
         indirect=indirect,
+        dropped=tuple(context.dropped),
     )
 
 
