@@ -192,7 +192,7 @@ def _execute(
         for one, plan, own_seed in zip(tasks, plans, seeds, strict=True):
             own_seed = own_seed if plan is None else _seed_of_plan(plan, own_seed)
             display = Display(progress)
-            heard = (*audience, *display.listeners)
+            heard = (*display.listeners, *audience)  # those that send something somewhere may take a while
             read = read_options(one, storage, own_seed, engine, project, options, function, heard)
             display.storage = read.storage
             batch.append((prepare(one, read, plan), display))
