@@ -12,6 +12,7 @@ import yaml
 
 from machinable.config.declaration import ENTRY_DIRECTIVES, RESERVED
 from machinable.config.loader import EXECUTION_KEYS
+from machinable.listeners.registry import KNOWN
 from machinable.plan.declared import COMPONENT_KEYS, TASK_KEYS, TASK_SETTINGS
 from tests.cli.conftest import YAML, Run
 
@@ -49,6 +50,8 @@ def test_our_own_project_is_valid(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         "components: [{train^base=tr: {rate: text, ~deep: {_seed_: 3, ~x: {}}}}]",
         "+: [lib, {other: ../other}]",
         "execution: {storage: results, engine: local, strict: true}",
+        "execution: {listeners: [webhook, package.notify, {type: mlflow, experiment: x}]}",
+        "execution: {engine: {type: slurm, partition: gpu}}",
         "execution: {resources: {gpus: 2, memory: 4GiB, license: {total: 3, shared: true}}}",
         "includes: {a: {components: [{b: {}}]}}",
         "tasks: {a: {component: train, version: [~deep, {x: 1}, null], each: [~fast, [~deep, {x: 1}]], repeat: 3}}",
@@ -90,6 +93,8 @@ def test_what_the_language_allows_is_valid(schema: dict[str, Any], text: str) ->
         "tasks: {a: {components: [{version: ~deep}]}}",
         "tasks: {a: {component: train, execution: {threads: 2}}}",
         "execution: {resources: {license: {total: 3, sharde: true}}}",
+        "execution: {listeners: webhook}",
+        "execution: {listeners: [{experiment: x}]}",
     ],
 )
 def test_what_the_language_refuses_is_invalid(schema: dict[str, Any], text: str) -> None:
@@ -110,6 +115,12 @@ def test_known_names_are_listed(schema: dict[str, Any]) -> None:
     assert list(schema["definitions"]["keys of component train"]["properties"])[:2] == ["data", "rate"]
     assert "loader" in json.dumps(schema["definitions"]["mixin_request"])
     assert "~fast:big" in json.dumps(schema["definitions"]["requirement"])
+
+
+def test_listeners_are_suggested(schema: dict[str, Any]) -> None:
+    name, mapping = schema["definitions"]["execution"]["properties"]["listeners"]["anyOf"][0]["items"]["anyOf"]
+
+    assert name["examples"] == mapping["properties"]["type"]["examples"] == sorted(KNOWN)
 
 
 def test_every_reserved_key_and_setting_is_described(schema: dict[str, Any]) -> None:
