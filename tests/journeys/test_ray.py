@@ -581,10 +581,10 @@ import ray
 import machinable as ml
 
 storage = {"storage": "stored", "code_backup": False}
-first = ml.execute("nothing", storage, 1, sys.argv[1])
+first = ml.execute("nothing", storage, 1, sys.argv[1], progress=False)
 print(first.status, ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
 os.environ["RAY_ADDRESS"] = sys.argv[1].partition(":")[2]
-print(ml.execute("nothing", storage, 2, {"type": "ray"}).status, ray.is_initialized())
+print(ml.execute("nothing", storage, 2, {"type": "ray"}, progress=False).status, ray.is_initialized())
 """
 
 
@@ -651,7 +651,7 @@ from machinable.engines.ray.engine import RayEngine
 from machinable.errors import InvalidValue
 
 storage = {"storage": "stored", "code_backup": False}
-first, second = ml.execute([ml.Task("nothing").repeat(3), ml.Task("nothing")], storage, 1, "ray")
+first, second = ml.execute([ml.Task("nothing").repeat(3), ml.Task("nothing")], storage, 1, "ray", progress=False)
 print(first.status, second.status, first.data["engine"]["type"], ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
 for engine, declared in ((RayEngine(num_cpu=2), {}), (RayEngine(), {"CPU": 2})):
     try:
