@@ -108,6 +108,24 @@ def test_what_is_no_task_is_an_error_with_the_next_step(run: Run, target: str, m
     assert message in ran.err
 
 
+def test_a_misspelt_task_of_an_imported_project_is_suggested(run: Run, project: Path) -> None:
+    lib = project / "vendor" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "machinable.yaml").write_text("components: [{net: {x: 1}}]\ntasks: {sweep: {component: net}}")
+    (lib / "net.py").write_text("from machinable import Component\nclass Net(Component): pass\n")
+    (project / "machinable.yaml").write_text(f"+: [lib]\n{YAML}")
+
+    assert found_components(run, "+.lib.sweep") == ["+.lib.net"]
+    ran = run("execute", "+.lib.sweeep")
+    assert ran.err.startswith("no component or task named '+.lib.sweeep'")
+    assert "Did you mean '+.lib.sweep'" in ran.err
+    assert "no imported project named 'lip'" in run("execute", "+.lip.sweep").err
+
+
+def found_components(run: Run, target: str) -> list[str]:
+    return [trial["component"] for trial in run("execute", target, "--dry", "--json").data["trials"]]
+
+
 def test_a_command_for_components_says_that_the_name_is_a_task(run: Run) -> None:
     ran = run("config", "study")
 

@@ -64,6 +64,8 @@ def test_split_is_a_level_inside_of_repeat(run: Run) -> None:
     [
         (["--grid", "rate"], "--grid 'rate' is neither key=value,value nor versions", "--grid rate=VALUE,VALUE"),
         (["--grid", ""], "--grid '' is neither key=value,value nor versions", "--grid KEY=VALUE,VALUE"),
+        (["--grid", "rate:1,2"], "--grid 'rate:1,2' is neither key=value,value nor versions", "Write --grid rate=1,2."),
+        (["--grid", "rate", "1,2"], "--grid 'rate' is neither key=value,value nor versions", "--grid rate=VALUE,VALUE"),
         (["--grid", "=1,2"], "--grid '=1,2' names no key", "--grid key=value,value"),
         (["--grid", "data..x=1"], "--grid 'data..x=1' names no key", "--grid key=value,value"),
         (["--grid", "rate="], "--grid rate= has no values", "--grid rate=VALUE,VALUE"),

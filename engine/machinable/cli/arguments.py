@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from machinable.cli.grids import read_grids
+from machinable.cli.grids import check_form, read_grids
 from machinable.cli.values import Declared, place_of_word, read_value, several_values
 from machinable.config.nodes import Source
 from machinable.config.reader import read
@@ -59,6 +59,8 @@ def parse_version(
             return next((one for one in declarations if one.unknown(key.split(".")) is None), declarations[0])
         return declarations[0] if declarations else None
 
+    for text in grids:  # before the words: the values after a key without `=` are one of them
+        check_form(text, _version_of)
     for number, word in enumerate(words):
         key, equals, text = word.partition("=")
         shown = visible_words([word])[0] if equals else word

@@ -12,6 +12,7 @@ from typing import Any
 
 from machinable.cli.arguments import parse_version
 from machinable.component.imports import importing
+from machinable.config.resolve import find_component
 from machinable.errors import (
     ImportFailed,
     InvalidType,
@@ -84,10 +85,13 @@ def _task(project: Project, target: str) -> Task | None:
     tasks = workspace.tasks
     if target in tasks:
         return declared_task(workspace, target)
-    components = workspace.main.components
-    if tasks and not target.startswith("+.") and components.lookup(target) is None:
-        known = [*components.known(), *tasks]
-        raise UnknownName("component or task", target, known, details=[f"searched in {workspace.main.file}"])
+    try:
+        find_component(workspace, target)
+    except UnknownName as error:
+        if tasks and error.given == target:
+            known = [*error.known, *tasks]
+            raise UnknownName("component or task", target, known, details=error.details) from None
+        raise
     return None
 
 

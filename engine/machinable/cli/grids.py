@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from machinable.execution.environment import visible_words
 from machinable.plan.grid import check_axes, equal_pair
 from machinable.serialization import Plain
 
-__all__ = ["Grids", "read_grids"]
+__all__ = ["Grids", "check_form", "read_grids"]
 
 
 class Grids(NamedTuple):
@@ -65,6 +66,25 @@ def read_grids(
     return grids
 
 
+def check_form(text: str, version_of: Callable[[str], str | None]) -> None:
+    """Check that the value of `--grid` has one of its forms.
+
+    Raises:
+        InvalidValue: It has not.
+    """
+    head = split_values(text)[0]
+    if "=" in text or head == "null" or version_of(head) is not None:
+        return
+    spelled = re.fullmatch(r"([\w.]+)[:\s]\s*(.+)", text)
+    name = text if re.fullmatch(r"[\w.]+", text) else "KEY"
+    todo = (
+        f"Write --grid {spelled[1]}={spelled[2]}."
+        if spelled
+        else f"Write --grid {name}=VALUE,VALUE for a key, --grid @SMALL,@LARGE for versions."
+    )
+    raise InvalidValue(f"--grid {text!r} is neither key=value,value nor versions", given=text, todo=todo)
+
+
 def _read(
     text: str,
     version_of: Callable[[str], str | None],
@@ -72,14 +92,11 @@ def _read(
     grids: Grids,
     place: Callable[[], Place],
 ) -> None:
-    key, equals, values = text.partition("=")
-    head = split_values(text)[0] if text else ""
+    key, _, values = text.partition("=")
+    head = split_values(text)[0]
     if head == "null" or version_of(head) is not None:
         grids.versions.append(_versions(text, version_of))
         return
-    if not equals:
-        todo = f"Write --grid {text or 'KEY'}=VALUE,VALUE for a key, --grid @{text or 'VERSION'},@OTHER for versions."
-        raise InvalidValue(f"--grid {text!r} is neither key=value,value nor versions", given=text, todo=todo)
     parts = key.split(".")
     if not all(part == part.strip() != "" for part in parts):
         raise InvalidValue(f"--grid {text!r} names no key", given=text, todo="Write --grid key=value,value.")
