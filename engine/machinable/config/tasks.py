@@ -47,7 +47,7 @@ class TaskEntry(Struct, eq=False):
 
     @property
     def components(self) -> list[str]:
-        """The names of its components for the executing project, each once, as far as they are well-formed."""
+        """The names of its components for the executing project, each once; those that are not text are left out."""
         listed = unwrapped(self.body.get("components"))
         items = listed if isinstance(listed, SequenceNode) else [self.body.get("component")]
         names = (unwrapped(one.get("component") if isinstance(one, MappingNode) else one) for one in items)
