@@ -15,7 +15,7 @@ import pytest
 
 import machinable as ml
 from machinable.component.base import Component
-from machinable.errors import InvalidValue, Refused, SeveralErrors
+from machinable.errors import InvalidValue, Refused, SeveralErrors, TrialsFailed
 from machinable.execution.portable_code import portable_code
 from machinable.plan.spec import Target
 
@@ -190,3 +190,13 @@ def test_two_functions_of_one_name_are_refused(world: Path) -> None:
         ml.execute(ml.Task(once).component(made(2)))
 
     assert [trial.result for trial in ml.execute(ml.Task(once).component(once)).trials] == [1, 1]
+
+
+def test_no_command_is_offered_for_code_that_it_could_not_import(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise ValueError
+
+    with pytest.raises(TrialsFailed) as caught:
+        ml.execute(ml.Task(fails), str(tmp_path / "stored"), "OY1p1o")
+
+    assert caught.value.todo == "To run only what has not finished: execute(task, storage, resume='OY1p1o')"

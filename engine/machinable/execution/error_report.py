@@ -53,8 +53,10 @@ def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
     )
     todo = None
     if not is_memory(execution.storage):  # an execution in memory cannot be resumed
-        command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
-        todo = f"To run only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
+        todo = f"To run only what has not finished: execute(task, storage, resume={str(execution)!r})"
+        asked = dumps(execution.data["task"])
+        if not any(mark in asked for mark in ("__main__:", ".<locals>.", ":<lambda>")):  # no command can import these
+            todo += f", or {command_line(['machinable', 'resume', str(execution), '--storage', execution.storage])}"
     details = []
     for kind in kinds[:MAX_KINDS]:
         spec = specs[kind.failed[0].row["uid"]]
