@@ -297,7 +297,8 @@ class Scheduler:
             return False
         elif due is not None:
             with self._interrupts.allowed():
-                time.sleep(max(0.0, due - time.monotonic()))
+                # In pieces, because outside of the main thread no signal ends it.
+                time.sleep(max(0.0, min(LOOK_INTERVAL, due - time.monotonic())))
         else:
             return self._queue.is_holding
         return True
