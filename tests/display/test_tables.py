@@ -132,3 +132,14 @@ def test_fitted_tables_fit_unless_two_columns_are_wider(data: st.DataObject, wid
 )
 def test_times_are_shown_as_such(value: object, text: str) -> None:
     assert cell(value) == text
+
+
+def test_both_ends_of_an_interval_are_shortened() -> None:
+    table = Table(["x", "95 %"], [["0.123456 ± 0.024", "0.123456 to 0.234567"], ["1.5", ""]])
+
+    (found,) = fitted(table, 30)
+    assert isinstance(found, Table) and found.rows[0] == ("0.1235 ± 0.024", "0.1235 to 0.2346")
+    versions = ["1.2.3456789", "1.2.3", "1.5 ± a.b"]  # no numbers, although they begin like some
+    assert [
+        row[1] for row in fitted(Table(["x", "y"], [["long enough", one] for one in versions]), 10)[-1].rows
+    ] == versions

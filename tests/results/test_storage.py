@@ -262,6 +262,15 @@ def test_an_execution_is_found_as_people_type_it(files: DirectoryFiles, tmp_path
             storage.find(wrong)
 
 
+def test_trials_are_read_on_first_use_and_then_kept(files: DirectoryFiles, tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    trials = storage.trials
+    stored([planned(0)], files=files, folder="OY1p1o")
+    assert len(trials) == 1
+    stored([planned(0), planned(1)], files=files, folder="8gWVkz")
+    assert (len(trials), len(storage.trials)) == (1, 3)
+
+
 def test_python_says_where_executions_are_instead(tmp_path: Path) -> None:
     stored([planned(0)], files=DirectoryFiles(tmp_path / "results"))
 

@@ -77,7 +77,9 @@ def headline(error: Mapping[str, str]) -> str:
     return shortened(f"{error.get('type')}: {message}" if message else str(error.get("type")), MAX_HEADLINE)
 
 
-_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: (?:±|to) .*)?(?: ?[sx%])?")
+_PLAIN = r"[-+]?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?|nan|inf)"
+_WITH_POINT = re.compile(r"[-+]?[0-9]+\.[0-9]*(?:e[-+]?[0-9]+)?")
+_NUMBER = re.compile(rf"{_PLAIN}(?: (?:±|to) {_PLAIN})?(?: ?[sx%])?")
 
 
 class Table(NamedTuple):  # not a msgspec struct: tables of trials need no msgspec, whose import takes 20 ms
@@ -251,11 +253,11 @@ def _short_numbers(table: Table) -> Table:
     """Round numbers to 4 significant digits in columns in which they stay different."""
 
     def short(text: str) -> str:
-        first, *rest = text.split(" ")
-        if "." not in first or not _NUMBER.fullmatch(text):
+        if not _NUMBER.fullmatch(text):
             return text
-        rounded = f"{float(first):.4g}"
-        return " ".join([min(first, rounded, key=len), *rest])
+        words = text.split(" ")  # a number, and perhaps a deviation, the end of an interval, or a unit
+        shorter = [f"{float(word):.4g}" if _WITH_POINT.fullmatch(word) else word for word in words]
+        return " ".join([min(pair, key=len) for pair in zip(words, shorter, strict=True)])
 
     columns = []
     for cells in _columns(table):
