@@ -88,8 +88,8 @@ def test_listeners_of_the_project_the_user_and_the_call_hear_each_once(here: Pat
     assert heard() == [
         "ExecutionStarted",
         "TrialStarted",
-        ("instance", "started", "pending", {"fails": False}, 0, []),
-        ("user", "started", "pending", {"fails": False}, 0, []),
+        ("instance", "started", "running", {"fails": False}, 0, []),
+        ("user", "started", "running", {"fails": False}, 0, []),
         "TrialFinished",
         ("instance", "finished", "finished", {"fails": False}, 1, ["a.json"]),
         ("user", "finished", "finished", {"fails": False}, 1, ["a.json"]),

@@ -122,7 +122,7 @@ class Reader:
         self.clock = clock
         self.ledger_parts: Sequence[int] | None = None  # if they were listed, and likewise those of annotations
         self.annotation_parts: Sequence[int] | None = None
-        self._is_given = False  # whether `assume` has replaced the ledger
+        self.is_given = False  # whether `assume`, in the executing process, has replaced the ledger
         self.refresh()
 
     def refresh(self) -> None:
@@ -158,7 +158,7 @@ class Reader:
         return Damaged(f"{self._place(path)} {fault}", todo="Restore the file from a copy.")
 
     def _from_cache(self) -> cache.CachedExecution | None:
-        if self._cache is None and not self._is_given:
+        if self._cache is None and not self.is_given:
             from machinable.results.cache import Cache  # 2 ms, and a trial that has just ended is read without it
 
             self._cache = Cache(self.files, self.name)
@@ -213,7 +213,7 @@ class Reader:
 
     def _parts(self, name: str) -> Sequence[int] | None:
         """Return the numbers of the parts of a growing file, listed once; None where it is one file."""
-        if self.files.appends or self._is_given:
+        if self.files.appends or self.is_given:
             return None
         if self.ledger_parts is None or self.annotation_parts is None:
             names = [entry.name for entry in self.files.entries(self.name) if not entry.is_directory]
@@ -258,7 +258,7 @@ class Reader:
     @property
     def is_held(self) -> bool:
         """Whether a process holds the lease of the execution, or seems to: it runs or waits, whatever trials say."""
-        if self._is_given or self.has_ended:
+        if self.is_given or self.has_ended:
             return False
         from machinable.storage.cleanup import is_held  # what has ended is read without it
 
@@ -272,7 +272,7 @@ class Reader:
 
     def assume(self, uid: str, event: dict[str, Any]) -> None:
         """Use this as the last line of the ledger about a trial, and do not read the ledger."""
-        self._is_given, self._events = True, {uid: event}
+        self.is_given, self._events = True, {uid: event}
 
     def locate(self, uid: str) -> tuple[Reader, str]:
         """Return the reader and the uid of a trial's files: its own, or those of the trial it was reused from."""

@@ -162,7 +162,7 @@ class Trial:
         if status is None:
             if event is None or not self._reader.runs_trials:
                 return "pending"
-            return "running" if self._reader.is_held else "interrupted"
+            return "running" if self._reader.is_held or self._reader.is_given else "interrupted"
         state: str = status["state"]
         if state == "running" and not self._is_running(status):
             return "interrupted"
