@@ -21,7 +21,6 @@ from machinable.errors import Damaged, StorageError
 from machinable.serialization import MAX_DEPTH, decode, is_too_deep, loads, parse, too_deep
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.hashing import digest
 from machinable.storage.numbered_parts import read_parts
 
 __all__ = [
@@ -422,6 +421,8 @@ def parse_lease(data: bytes) -> dict[str, Any]:
 
 def write_checksum(files: Files, path: str, content: bytes) -> None:
     """Write the digest of a file beside it, as the program `sha256sum` reads it."""
+    from machinable.storage.hashing import digest  # most readers and trials need it for nothing else
+
     line = f"{digest(content).removeprefix('sha256:')}  {path.rpartition('/')[2]}\n"
     files.write(layout.checksum(path), line.encode())
 
