@@ -58,14 +58,14 @@ def start(directory: Path) -> Iterator[Row]:
     floor, helped = best_in_turns(15, python, process(directory, *command, "--help"))
     yield Row("machinable --help", floor, helped, "0.08 s")
     storage = '{"storage": "stored", "code_backup": False}'
-    script = f"import machinable as ml; ml.execute('empty', {storage})"
+    script = f"import machinable as ml; ml.execute('empty', {storage}, progress=False)"
     floor, one = best_in_turns(15, python, process(directory, "-c", script))
     yield Row("one empty trial stored, in Python", floor, one, "0.15 s")
     executed = process(directory, *command, "execute", "empty", "--storage", "stored", "--quiet")
     floor, executed_once = best_in_turns(15, python, executed)
     yield Row("machinable execute, with its code backup", floor, executed_once, "3.5 × floor")
     began = "import time; began = time.perf_counter(); import machinable as ml; "
-    timed = f"{began}ml.execute('empty', {storage}); print(time.perf_counter() - began)"
+    timed = f"{began}ml.execute('empty', {storage}, progress=False); print(time.perf_counter() - began)"
     first = min(float(process(directory, "-c", timed)().stdout) for _ in range(15))
     yield Row("the first execute of a process; floor: Python", floor, first, "0.045 s")
 
@@ -97,7 +97,7 @@ def trial(directory: Path) -> Iterator[Row]:
 
     def trials(count: int) -> Callable[[], None]:
         storage = {"storage": str(directory / "stored"), "code_backup": False}
-        return lambda: ml.execute(ml.Task("empty").repeat(count), storage, project=directory)
+        return lambda: ml.execute(ml.Task("empty").repeat(count), storage, project=directory, progress=False)
 
     for count in (10, 1_000, 100_000):
         floor, ours = best_in_turns(3 if count < 10_000 else 1, files(directory, count), trials(count))
@@ -114,7 +114,7 @@ def sweep(directory: Path) -> Iterator[Row]:
         storage = {"storage": str(directory / f"stored-{len(options)}"), "code_backup": False}
         versions = [{"rate": number / count} for number in range(count)]
         return lambda: ml.execute(
-            ml.Task().component("rated", versions).repeat(1), storage, project=directory, **options
+            ml.Task().component("rated", versions).repeat(1), storage, project=directory, progress=False, **options
         )
 
     for count in (1_000, 10_000):
@@ -150,7 +150,9 @@ def requirement(directory: Path) -> Iterator[Row]:
         return ml.Task().component("whole", requires={f"r{i}": ("part", {"number": i}) for i in range(count)})
 
     def needing(count: int, storage: Path) -> Callable[[], Any]:
-        return lambda: ml.execute(task(count), {"storage": str(storage), "code_backup": False}, project=directory)
+        return lambda: ml.execute(
+            task(count), {"storage": str(storage), "code_backup": False}, project=directory, progress=False
+        )
 
     def looking(count: int, storage: Path) -> Callable[[], None]:
         stored = open_files(str(storage), create=False)
@@ -238,7 +240,7 @@ def record(directory: Path) -> Iterator[Row]:
     storage = {"storage": str(directory / "stored"), "code_backup": False}
     for _ in range(5):
         began = time.perf_counter()
-        execution = ml.execute("rows", storage, project=directory)
+        execution = ml.execute("rows", storage, project=directory, progress=False)
         best[2] = min(best[2], time.perf_counter() - began)
         best[1] = min(best[1], execution.trials[0].result)
         rows = list(execution.trials[0].records)
@@ -294,7 +296,7 @@ def read(directory: Path) -> Iterator[Row]:
     worlds.with_a_rate(directory)
     storage = directory / "stored"
     task = ml.Task().component("rated", [{"rate": number / 10} for number in range(10)]).repeat(1_000)
-    execution = ml.execute(task, {"storage": str(storage), "code_backup": False}, project=directory)
+    execution = ml.execute(task, {"storage": str(storage), "code_backup": False}, project=directory, progress=False)
     with contextlib.closing(sqlite3.connect(f"{storage}.db")) as database, database:
         database.execute("create table trials (uid text, config text, state text, record text)")
         database.executemany(
@@ -325,7 +327,7 @@ def memory(directory: Path) -> Iterator[Row]:
     script = (
         "import resource, machinable as ml\n"
         f"storage = {{'storage': {str(directory / 'stored')!r}, 'code_backup': False}}\n"
-        "ml.execute(ml.Task('empty').repeat(COUNT), storage)\n"
+        "ml.execute(ml.Task('empty').repeat(COUNT), storage, progress=False)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     peaks = []

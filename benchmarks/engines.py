@@ -68,7 +68,7 @@ def _executed(component: str, count: int, directory: Path, engine: Any) -> float
 
     storage = {"storage": str(directory / "stored"), "code_backup": False}
     began = time.perf_counter()
-    ml.execute(ml.Task(component).repeat(count), storage, project=directory, engine=engine)
+    ml.execute(ml.Task(component).repeat(count), storage, project=directory, engine=engine, progress=False)
     return time.perf_counter() - began
 
 

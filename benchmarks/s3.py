@@ -102,12 +102,12 @@ def main() -> None:
     def costs(url: str, opening: Callable[..., Any]) -> list[Cost]:
         def run(name: str, count: int, seed: int) -> Callable[[], Any]:
             task = ml.Task(name).repeat(count)
-            return lambda: ml.execute(task, {"storage": url, "code_backup": False}, seed=seed)
+            return lambda: ml.execute(task, {"storage": url, "code_backup": False}, seed=seed, progress=False)
 
         def need(count: int) -> Callable[[], Any]:
             needs = {f"r{number}": ("part", {"number": number}) for number in range(count)}
             task = ml.Task().component("small", requires=needs)
-            return lambda: ml.execute(task, {"storage": url, "code_backup": False})
+            return lambda: ml.execute(task, {"storage": url, "code_backup": False}, progress=False)
 
         def read() -> None:
             with ml.Storage(url) as storage:
