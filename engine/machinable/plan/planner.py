@@ -357,6 +357,8 @@ class _Planner:
         self, resolved: Resolved, asked: ComponentRequest, versions: Sequence[Any], task_versions: Sequence[Any]
     ) -> list[tuple[ComponentSpec, Resolved]] | None:
         """Return the children of a use: those of the task, a mapping over the declared ones; None after an error."""
+        if not asked.children and resolved.reserved.get("_children_") is None:
+            return []
         given = {name: (child, one) for (name, child), one in zip(asked.named_children(), versions, strict=True)}
         requests: dict[str, tuple[ChildRequest, Any, _Ref | None]] = {}
         is_complete = True

@@ -139,9 +139,11 @@ class _Declared:
         """
         if value is None:
             return None
-        found = list(self._read(value, path))
+        if type(value) is str and value.isidentifier():  # nearly all of them, and once for each listed trial
+            return RequirementRequest(value)
         if not self.is_several(value):
-            return found[0]
+            return next(self._read(value, path))
+        found = list(self._read(value, path))
         if not found:
             raise MalformedText(
                 f"a list of {_PLURALS[self.what]} is empty",
