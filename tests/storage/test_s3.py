@@ -276,7 +276,7 @@ def here(project: World) -> Path:
 
 
 def execute(task: Any, url: str, seed: Any = "OY1p1o") -> ml.Execution:
-    execution = ml.execute(task, {"storage": url, "code_backup": False}, seed=seed)
+    execution = ml.execute(task, {"storage": url, "code_backup": False}, seed=seed, progress=False)
     assert isinstance(execution, ml.Execution)
     return execution
 
