@@ -112,7 +112,7 @@ def test_a_trial_finishes_and_the_execution_says_where_its_results_are(
         f"  When it is writable again: machinable rescue {place} --storage {storage}"
     )
     execution = ml.Storage(str(storage))["OY1p1o"]
-    assert [trial.status for trial in execution.trials] == ["finished", "running", "pending", "pending"]
+    assert [trial.status for trial in execution.trials] == ["finished", "interrupted", "pending", "pending"]
     assert [row["i"] for row in execution.trials[1].records] == [0, 1]
 
     failing.failure = None
