@@ -59,7 +59,7 @@ def test_a_user_without_a_home_directory(
         said = run(here, "-m", "machinable", "execute", "job", "--seed", "OY1p1o", home=place, prefix=other_user)
         assert said.startswith("0 "), said
         assert "OY1p1o" in run(here, "-m", "machinable", "list", home=place, prefix=other_user)
-        script = "import machinable as ml\nprint(ml.execute('job', 'mem://').status)"
+        script = "import machinable as ml\nprint(ml.execute('job', 'mem://', progress=False).status)"
         assert run(here, "-c", script, home=place, prefix=other_user) == "0 finished\n"
     finally:
         (tmp_path / "unreadable").chmod(0o700)
@@ -90,7 +90,7 @@ def test_a_subdirectory_of_the_project(project: World, tmp_path: Path) -> None:
     )
     for command in (["check"], ["config", "job"], ["schema"]):
         assert run(below, "-m", "machinable", *command, home=str(tmp_path)).startswith("0 ")
-    script = "import machinable as ml\nprint(ml.execute('job', engine='processes:1').trials[0].result)"
+    script = "import machinable as ml\nprint(ml.execute('job', engine='processes:1', progress=False).trials[0].result)"
     assert run(below, "-c", script, home=str(tmp_path)) == "0 1\n"
 
 
@@ -113,7 +113,7 @@ def test_executions_work_where_the_working_directory_was_removed(project: World,
     (gone / "script.py").write_text(
         "import os, shutil, sys\nimport machinable as ml\nsys.path.insert(0, '')\nshutil.rmtree(os.getcwd())\n"
         "for engine in ('local', 'processes:1'):\n"
-        f"    done = ml.execute('job', {str(tmp_path / 's')!r}, engine=engine, project={str(here)!r})\n"
+        f"    done = ml.execute('job', {str(tmp_path / 's')!r}, engine=engine, project={str(here)!r}, progress=False)\n"
         "    print(done.trials[0].result)\n"
     )
     assert run(gone, "script.py", home=str(tmp_path)) == "0 1\n1\n"
