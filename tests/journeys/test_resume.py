@@ -409,6 +409,7 @@ def test_another_task_replaces_the_stored_one(here: Path, tmp_path: Path, capfd:
         place(storage),
         resume="OY1p1o",
         listeners=[lambda event: ran.append(event.uid) if isinstance(event, events.TrialStarted) else None],
+        progress=False,
     )
 
     assert str(diff) == "+4 \N{MINUS SIGN}2 =2"

@@ -65,8 +65,8 @@ class Display:
             show_interrupt(self._progress, self._name_of(self._progress.storage))
 
     def ended(self, result: _T) -> _T:
-        """Show the results of an execution that has ended, and return it."""
-        if self._stderr is not None and isinstance(result, Execution):
+        """Show the results of an execution that has ended, unless there was nothing to do, and return it."""
+        if self._stderr is not None and isinstance(result, Execution) and self._progress.execution is not None:
             from machinable.display.summary import rows_of
             from machinable.execution.ending import SAVE_IN_PYTHON, show_ending
 
