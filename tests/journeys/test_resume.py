@@ -213,7 +213,7 @@ def test_a_trial_that_reports_progress_to_a_dead_process_does_not_fail(project: 
     assert [trial.result for trial in execution.trials] == [1] * 4
     (left,) = storage.glob("OY1p1o/trials/*/attempts/1")
     assert json.loads((left / "status.json").read_text())["state"] == "interrupted"
-    assert (left / "records" / "default.jsonl").read_text().startswith('{"step": 0, ')
+    assert (left / "records" / "default.jsonl").read_text().startswith('{"step":0,')
 
 
 MARKED = """
@@ -403,6 +403,7 @@ def test_another_task_replaces_the_stored_one(here: Path, tmp_path: Path, capfd:
     ran: list[str] = []
     wanted = ml.Task().component("work", [None, {"lr": 0.3}]).repeat(3)
     diff = changes("OY1p1o", wanted, place(storage))
+    capfd.readouterr()
 
     execution = ml.execute(
         wanted,
