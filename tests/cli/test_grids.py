@@ -98,6 +98,25 @@ def test_a_wrong_grid_is_an_error_before_anything_runs(run: Run, words: list[str
     assert todo in ran.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--grid", "_token=abcdef,abcdef"],
+        ["--grid", "_token:abcdef"],
+        ["--grid", "_token=abcdef", "--grid", "_token=abcdef"],
+        ["--grid", "_token=abcdef,,"],
+        ["--grid", "._token=abcdef"],
+        ["_token=abcdef,xy", "--dry"],
+        ["_token=abcdef", "--grid", "_token=abcdef"],
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_values_of_hidden_keys_are_not_shown(run: Run, words: list[str], form: list[str]) -> None:
+    ran = run("execute", "train", *words, *form)
+
+    assert "abcdef" not in ran.out + ran.err
+
+
 def test_the_error_points_at_the_value(run: Run) -> None:
     ran = run("execute", "train", "@fast", "--grid", "rate=1,2", "--grid", "layers=3")
 

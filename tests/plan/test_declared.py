@@ -382,6 +382,16 @@ def test_what_is_wrong_is_one_message_with_its_place_and_the_next_step(
     assert len(caught.value.parts) == 1
 
 
+@pytest.mark.parametrize("grid", ["{_token: abcdef}", "{_token: [abcdef, abcdef]}", "{data._key: [abcdef, abcdef]}"])
+def test_values_of_hidden_keys_are_not_shown(project: ml.Project, grid: str) -> None:
+    declare(project, f"component: net\ngrid: {grid}")
+
+    with pytest.raises(MachinableError) as caught:
+        project.task("study")
+
+    assert "abcdef" not in str(caught.value) + str(caught.value.as_data())
+
+
 def test_all_errors_of_a_task_are_told_together(project: ml.Project) -> None:
     declare(project, "component: nett\neach: []\nrepeat: 0\nlevel: 3")
 

@@ -138,7 +138,7 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
             error.at = place_of_word(words, number)
             error.details = tuple(details)
             is_one = number == 0 or words[number - 1] != "--grid"
-            if is_one and error.path == key and error.todo is None:
+            if is_one and error.path == key and error.todo is None and "=…" not in visible_words([word])[0]:
                 several = several_values(key, word.partition("=")[2])
                 error.todo = several and f"For one trial each, write {several}."
             return

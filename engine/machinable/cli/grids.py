@@ -82,6 +82,8 @@ def check_form(text: str, version_of: Callable[[str], str | None]) -> None:
         if spelled
         else f"Write --grid {name}=VALUE,VALUE for a key, --grid @SMALL,@LARGE for versions."
     )
+    if text[:1] == "_":  # perhaps a hidden key, and its values
+        text, todo = "_…", "Write --grid KEY=VALUE,VALUE for a key, --grid @SMALL,@LARGE for versions."
     raise InvalidValue(f"--grid {text!r} is neither key=value,value nor versions", given=text, todo=todo)
 
 
@@ -99,10 +101,12 @@ def _read(
         return
     parts = key.split(".")
     if not all(part == part.strip() != "" for part in parts):
-        raise InvalidValue(f"--grid {text!r} names no key", given=text, todo="Write --grid key=value,value.")
+        raise InvalidValue(
+            f"--grid {visible_words([text])[0]!r} names no key", given=key, todo="Write --grid key=value,value."
+        )
     if key in grids.axes:
         todo = f"Write all values in one: --grid {key}=VALUE,VALUE,…"
-        raise InvalidValue(f"{key!r} is in two --grid", given=text, todo=todo)
+        raise InvalidValue(f"{key!r} is in two --grid", given=key, todo=todo)
     found = split_values(values)
     if not values.strip() or not all(value.strip() for value in found):
         what = "has no values" if not values.strip() else "has an empty value between its commas"

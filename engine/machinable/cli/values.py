@@ -171,7 +171,7 @@ def read_value(
         )
     keys = key.split(".")
     if declared is not None and keys[-1] not in DIRECTIVES and declared.is_text(keys):
-        if not in_grid and _WORDS.fullmatch(text):
+        if not in_grid and not _is_hidden(key) and _WORDS.fullmatch(text):
             note = f"{key} is the text {text!r}; for one trial each, write --grid {key}={text}"
             echo(f"{place()}: hint: {note}", file=sys.stderr)
         return _as_text(text)

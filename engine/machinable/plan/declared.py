@@ -23,7 +23,7 @@ from machinable.config.resolve import find_component
 from machinable.config.tasks import TaskEntry
 from machinable.config.versions import MAX_ALTERNATIVES, alternatives
 from machinable.errors import InvalidType, MachinableError, MalformedText, Place, SeveralErrors, UnknownName
-from machinable.plan.grid import check_axes, combinations, equal_pair
+from machinable.plan.grid import check_axes, combinations, equal_pair, shown_value
 from machinable.plan.identity import version_key
 from machinable.plan.request import ComponentRequest
 from machinable.plan.task import Task, laid_over
@@ -352,8 +352,9 @@ class _Reader:
             if type(key) is not str:
                 self._errors.append(key_is_not_text(key, grid, path))
             elif not isinstance(values, SequenceNode):
-                what = f"the values of {key!r} are not a list but {described(values)}"
-                self._fail(what, grid.place(key), f"{path}.{key}", values, todo)
+                shown = described(values) if shown_value(key, values) != "…" else "…"
+                what = f"the values of {key!r} are not a list but {shown}"
+                self._fail(what, grid.place(key), f"{path}.{key}", shown, todo)
         if len(self._errors) > known:
             return []
         axes = {key: as_plain(values) for key, values in grid.items()}

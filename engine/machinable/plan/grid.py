@@ -9,9 +9,9 @@ from typing import Any
 
 from machinable.config.versions import MAX_ALTERNATIVES
 from machinable.errors import InvalidType, InvalidValue, MachinableError
-from machinable.serialization import Plain, as_plain, canonical
+from machinable.serialization import Plain, as_plain, canonical, is_hidden
 
-__all__ = ["check_axes", "combinations", "equal_pair", "grid"]
+__all__ = ["check_axes", "combinations", "equal_pair", "grid", "shown_value"]
 
 
 def grid(values: Mapping[str, Iterable[Any]] | None = None, /, **more: Iterable[Any]) -> list[dict[str, Plain]]:
@@ -49,12 +49,21 @@ def _listed(key: Any, values: Any) -> list[Plain]:
         raise InvalidType(f"the keys of a grid are text, not {key!r}", given=key)
     if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(values, Iterable):
         raise InvalidType(
-            f"the values of {key!r} are not a list but {values!r}",
+            f"the values of {key!r} are not a list but {shown_value(key, values)}",
             path=key,
-            given=values,
+            given=None if _is_hidden(key) else values,
             todo="Write the values in order in a list, also a single one; for a mapping, write its keys with dots.",
         )
     return as_plain(list(values), key)  # type: ignore[no-any-return]
+
+
+def shown_value(key: str, value: Any) -> str:
+    """Return a value for messages, which do not show those of hidden keys."""
+    return "…" if _is_hidden(key) else repr(value)
+
+
+def _is_hidden(key: str) -> bool:
+    return any(map(is_hidden, key.split(".")))
 
 
 def check_axes(axes: Mapping[str, Sequence[Plain]]) -> Iterator[MachinableError]:
@@ -70,11 +79,10 @@ def check_axes(axes: Mapping[str, Sequence[Plain]]) -> Iterator[MachinableError]
                 todo="Write at least one value, or remove the key.",
             )
         if (pair := equal_pair(values)) is not None:
-            value = values[pair[1]]
             yield InvalidValue(
-                f"{key!r} has the value {value!r} twice",
+                f"{key!r} has the value {shown_value(key, values[pair[1]])} twice",
                 path=key,
-                given=value,
+                given=None if _is_hidden(key) else values[pair[1]],
                 todo="Keep one of them; `repeat` runs a configuration several times.",
             )
         outer = next((other for other in axes if key.startswith(f"{other}.")), None)
