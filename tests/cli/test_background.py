@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,16 +47,20 @@ def test_an_execution_in_the_background_outlives_its_terminal_and_is_stopped(
     execution = ml.Storage("results")["OY1p1o"]
     assert done.returncode == 0, done.stdout
     begun = json.loads(done.stdout)
-    assert begun["execution"] == "OY1p1o"
-    assert execution.status == "running"
-    assert os.getsid(begun["pid"]) == begun["pid"]
-    assert begun["output"].startswith(str(tmp_path))
-    assert run("stop", "OY1p1o", "--storage", "results", "--json").data == {
-        "execution": "OY1p1o",
-        "status": "interrupted",
-    }
-    again = run("stop", "OY1p1o", "--storage", "results")
-    assert (again.code, again.err.splitlines()[0]) == (3, "OY1p1o is not running: it is interrupted")
+    try:
+        assert begun["execution"] == "OY1p1o"
+        assert execution.status == "running"
+        assert os.getsid(begun["pid"]) == begun["pid"]
+        assert begun["output"].startswith(str(tmp_path))
+        assert run("stop", "OY1p1o", "--storage", "results", "--json").data == {
+            "execution": "OY1p1o",
+            "status": "interrupted",
+        }
+        again = run("stop", "OY1p1o", "--storage", "results")
+        assert (again.code, again.err.splitlines()[0]) == (3, "OY1p1o is not running: it is interrupted")
+    finally:
+        with suppress(ProcessLookupError):  # it has stopped
+            os.kill(begun["pid"], signal.SIGKILL)
 
 
 def test_what_ends_before_the_beginning_is_shown_at_once(run: Run, project: Path, tmp_path: Path) -> None:
