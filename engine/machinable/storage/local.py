@@ -101,11 +101,11 @@ class DirectoryFiles(Files):
 
     def _open_to_write(self, real: str, flags: int) -> int:
         try:
-            return os.open(real, flags, 0o666)
+            return _open(real, flags)
         except FileNotFoundError:  # its folder was removed
             self._begin_write()
             make_directory(os.path.dirname(real))
-            return os.open(real, flags, 0o666)
+            return _open(real, flags)
 
     def allow(self, path: str) -> None:
         guard = self._may_write(path)
@@ -441,6 +441,10 @@ def _link(temporary: str, real: str) -> None:
         if os.path.lexists(real):
             raise path_error(errno.EEXIST, real) from None
         os.rename(temporary, real)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o666)
 
 
 def make_directory(path: str) -> None:
