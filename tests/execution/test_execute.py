@@ -351,6 +351,16 @@ def test_a_script_shows_progress_results_and_next_commands(
     ]
 
 
+def test_a_script_shows_the_first_results_of_many(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ml.execute(ml.Task().component("good", [{"number": n} for n in range(35)]), tmp_path / "s", progress=None)
+
+    text = capsys.readouterr().err
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("good ")] == list(map(str, range(30)))
+    assert "\n… and 5 more\n" in text
+
+
 def test_a_script_can_be_silent(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ml.execute("good", tmp_path / "s", progress=False)
 

@@ -20,6 +20,7 @@ from machinable.units import format_duration
 
 __all__ = ["SAVE_IN_PYTHON", "SAVE_ON_COMMAND_LINE", "open_progress", "show_ending", "show_interrupt"]
 
+LISTED = 30  # results at the end; commands list all of them
 SAVE_ON_COMMAND_LINE = "--storage DIRECTORY"
 SAVE_IN_PYTHON = "execute(…, storage='DIRECTORY')"
 
@@ -60,7 +61,10 @@ def show_ending(
         saving: What to do to save results.
         file: Where to write; by default stdout.
     """
-    write_table(group_table(groups(rows)), wide=False, file=file)
+    table = group_table(groups(rows))
+    write_table(table._replace(rows=table.rows[:LISTED]), wide=False, file=file)
+    if len(table.rows) > LISTED:
+        echo(f"… and {len(table.rows) - LISTED} more", file=file)
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
     echo(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}", file=file)

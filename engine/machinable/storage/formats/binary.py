@@ -41,11 +41,12 @@ def _load_array(data: bytes) -> Any:
     import numpy
     from numpy.lib import format
 
+    headers: Any = format  # only newer releases of numpy have types for its functions
     file = BytesIO(data)
-    if format.read_magic(file) == (1, 0):
-        shape, _, dtype = format.read_array_header_1_0(file)
+    if headers.read_magic(file) == (1, 0):
+        shape, _, dtype = headers.read_array_header_1_0(file)
     else:
-        shape, _, dtype = format.read_array_header_2_0(file)
+        shape, _, dtype = headers.read_array_header_2_0(file)
     stated, there = prod(shape) * dtype.itemsize, len(data) - file.tell()
     if stated > there:  # numpy would take the memory first
         raise ValueError(f"{there} bytes follow its header, which states {stated}")
