@@ -9,13 +9,12 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.plan.spec import Requirement, TrialSpec
+from machinable.plan.spec import Places, Requirement, TrialSpec
 from machinable.results.pointers import Available
 
 __all__ = ["Blocked", "TrialQueue"]
@@ -31,29 +30,6 @@ class Blocked(Struct, frozen=True, order=True):
 
     state: str
     because: str
-
-
-class _Places(Mapping[str, str]):
-    """The places of results that a trial may read indirectly; found on access, because chains may be long."""
-
-    def __init__(self, find: Callable[[], dict[str, str]]) -> None:
-        self._find = find
-
-    @cached_property
-    def _found(self) -> dict[str, str]:
-        return self._find()
-
-    def __getitem__(self, identity: str) -> str:
-        return self._found[identity]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (self._found,)
 
 
 class TrialQueue:
@@ -73,7 +49,7 @@ class TrialQueue:
         self._settled: dict[str, Available | Blocked | None] = dict(results or {})
         self._requires: dict[str, Mapping[str, Requirement]] = {}  # what requirements require, by their identity
         # What the trials of a listed component require, directly and indirectly, by the id of the mapping they share
-        self._located: dict[int, tuple[object, dict[str, Requirement], _Places]] = {}
+        self._located: dict[int, tuple[object, dict[str, Requirement], Places]] = {}
         self._ready: list[int] = []  # a heap of plan indices
         self._missing: dict[int, int] = {}  # the number of requirements that a trial still waits for
         self._needed_by: dict[str, list[int]] = {}
@@ -194,7 +170,7 @@ class TrialQueue:
                 )
                 for name, found in results.items()
             }
-            located = spec.requires, requires, _Places(partial(self._places_behind, spec))
+            located = spec.requires, requires, Places(partial(self._places_behind, spec))
             if not spec.definition.is_requirement:
                 self._located[id(spec.requires)] = located
         return replace(spec, requires=located[1], indirect=located[2])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ __all__ = [
     "ComponentSpec",
     "MixinSpec",
     "Outcome",
+    "Places",
     "Requirement",
     "Retries",
     "State",
@@ -149,6 +151,29 @@ def members_of(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 _STORED = ("component", "uid", "identity", "artifact", "place")  # fields of a requirement
+
+
+class Places(Mapping[str, str]):
+    """The places of results that a trial may read indirectly; found on access, because chains may be long."""
+
+    def __init__(self, find: Callable[[], dict[str, str]]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        return self._find()
+
+    def __getitem__(self, identity: str) -> str:
+        return self._found[identity]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._found,)
 
 
 class TrialSpec(Struct, frozen=True):

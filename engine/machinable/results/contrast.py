@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from machinable.errors import InvalidValue, UnknownName, listed
-from machinable.plan.table import html_table, text_table
 from machinable.results.conditions import comparable
 from machinable.results.query import MISSING, find_field, mean, spread
 from machinable.results.repetitions import Measured, distinguishing_fields, repetition_key, separate_values
-from machinable.results.summary import scipy_stats, t_interval
-from machinable.results.tables import Tabular, format_cell
+from machinable.results.summary import FigureTable, scipy_stats, t_interval
+from machinable.results.tables import format_cell
 from machinable.results.trial import Trial
 
 __all__ = ["Contrast", "LeftOut", "cliffs_delta", "cohens_d", "contrast", "holm"]
@@ -43,7 +42,7 @@ class LeftOut(NamedTuple):
     why: str
 
 
-class Contrast(Tabular, Sequence[Mapping[str, Any]]):
+class Contrast(FigureTable):
     """A row for each comparison of a value with the baseline.
 
     A row has the settings that distinguish comparisons, the value, `baseline`, and
@@ -67,6 +66,8 @@ class Contrast(Tabular, Sequence[Mapping[str, Any]]):
         left_out: The trials that did not count, by the number of the row.
     """
 
+    figures = FIGURES
+
     def __init__(
         self,
         field: str,
@@ -75,34 +76,12 @@ class Contrast(Tabular, Sequence[Mapping[str, Any]]):
         rows: Sequence[Mapping[str, Any]],
         left_out: Sequence[Sequence[LeftOut]],
     ) -> None:
-        self.field = field
+        super().__init__(field, settings, rows)
         self.between = between
-        self.settings = tuple(settings)
         self.left_out = left_out
-        self._rows = [dict(row) for row in rows]
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._rows[index]
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        return "\n".join([self.field, *text_table(*self._shown()), *self._notes()])
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        notes = "".join(f"<p>{escape(line)}</p>" for line in self._notes())
-        return f"<p><b>{escape(self.field)}</b></p>{html_table(*self._shown())}{notes}"
-
-    def _shown(self) -> tuple[list[str], list[list[str]]]:
-        """Return headings and cells for people."""
-        headings = [*self.settings, self.between, "baseline", *FIGURES]
-        return headings, [[format_cell(row[heading]) for heading in headings] for row in self._rows]
+    def _headings(self) -> list[str]:
+        return [*self.settings, self.between, "baseline", *self.figures]
 
     def _notes(self) -> list[str]:
         lines = []
@@ -111,10 +90,6 @@ class Contrast(Tabular, Sequence[Mapping[str, Any]]):
                 uids = [one.trial.uid for one in several if one.why == why]
                 lines.append(f"left out of {self.between}={format_cell(row[self.between])}, {why}: {listed(uids)}")
         return lines
-
-    def _by_column(self) -> dict[str, list[Any]]:
-        names = [*self.settings, self.between, "baseline", *FIGURES]
-        return {name: [row[name] for row in self._rows] for name in names}
 
 
 def contrast(

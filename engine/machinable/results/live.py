@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from machinable.component.required_component import load_required_component
 from machinable.component.requirements import Required
 from machinable.errors import NotAvailable
 from machinable.plan.planner import definition_of_stored
-from machinable.plan.spec import Requirement, Target, TrialSpec, spec_from_data
+from machinable.plan.spec import Places, Requirement, Target, TrialSpec, spec_from_data
 from machinable.project import Project
 from machinable.storage import layout
 from machinable.storage.documents import TRIAL, read_document
@@ -50,7 +50,9 @@ def live_component(
     with importing(where.path):
         spec = replace(spec, definition=definition_of_stored(description, where))
         requirement = Requirement(spec.component, spec.uid, spec.identity, place=place, spec=spec)
-        context = LiveContext(replace(spec, indirect=_Places(files, place)), files, where.path, trial_at, trust)
+        context = LiveContext(
+            replace(spec, indirect=Places(partial(_places_behind, files, place))), files, where.path, trial_at, trust
+        )
         return Required(place, requirement, files, context, {}).component  # type: ignore[no-any-return]
 
 
@@ -99,31 +101,15 @@ class LiveContext(Context):
         )
 
 
-class _Places(Mapping[str, str]):
-    """Where the results are that a trial required, directly and indirectly, by identity; found on access."""
-
-    def __init__(self, files: Files, place: str) -> None:
-        self._files = files
-        self._place = place
-
-    @cached_property
-    def _found(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        waiting = [self._place]
-        while waiting:
-            place = waiting.pop()
-            facts = read_document(self._files, layout.join(layout.folder_of(place), layout.TRIAL), TRIAL) or {}
-            for needed in (facts.get("requires") or {}).values():
-                if needed.get("place") and needed["identity"] not in found:
-                    found[needed["identity"]] = needed["place"]
-                    waiting.append(needed["place"])
-        return found
-
-    def __getitem__(self, identity: str) -> str:
-        return self._found[identity]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
+def _places_behind(files: Files, place: str) -> dict[str, str]:
+    """Return where the results are that a trial required, directly and indirectly, by identity."""
+    found: dict[str, str] = {}
+    waiting = [place]
+    while waiting:
+        folder = layout.folder_of(waiting.pop())
+        facts = read_document(files, layout.join(folder, layout.TRIAL), TRIAL) or {}
+        for needed in (facts.get("requires") or {}).values():
+            if needed.get("place") and needed["identity"] not in found:
+                found[needed["identity"]] = needed["place"]
+                waiting.append(needed["place"])
+    return found

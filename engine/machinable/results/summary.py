@@ -12,7 +12,7 @@ from machinable.plan.table import html_table, text_table
 from machinable.results.query import mean, spread
 from machinable.results.tables import Tabular, format_cell
 
-__all__ = ["FIGURES", "INTERVALS", "Summary", "figures", "scipy_stats", "t_interval", "t_quantile"]
+__all__ = ["FIGURES", "INTERVALS", "FigureTable", "Summary", "figures", "scipy_stats", "t_interval", "t_quantile"]
 
 
 INTERVALS = ("t", "bootstrap")
@@ -20,18 +20,15 @@ RESAMPLES = 9999
 FIGURES = ("n", "failed", "mean", "sd", "low", "high", "median", "min", "max")
 
 
-class Summary(Tabular, Sequence[Mapping[str, Any]]):
-    """A row for each set of repetitions.
-
-    A row has the values of the group under the names of `settings`, then `n` (the number of values, see
-    `Trials.summary`), `failed`, the number of failed trials, which are not in `n`, the `mean`, the standard deviation
-    of the sample `sd`, the 95 % interval of the mean from `low` to `high`, `median`, `min` and `max`. An undefined
-    figure, such as the deviation of one value, is None.
+class FigureTable(Tabular, Sequence[Mapping[str, Any]]):
+    """Rows of settings and figures.
 
     Attributes:
-        field: The field that is summarised.
-        settings: The fields that distinguish the groups: those of `by`, and others in which trials differ.
+        field: The field that the figures are about.
+        settings: The fields that distinguish the rows.
     """
+
+    figures: tuple[str, ...]
 
     def __init__(self, field: str, settings: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         self.field = field
@@ -48,20 +45,44 @@ class Summary(Tabular, Sequence[Mapping[str, Any]]):
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join([self.field, *text_table(*self._shown())])
+        return "\n".join([self.field, *text_table(*self._shown()), *self._notes()])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f"<p><b>{escape(self.field)}</b></p>{html_table(*self._shown())}"
+        notes = "".join(f"<p>{escape(line)}</p>" for line in self._notes())
+        return f"<p><b>{escape(self.field)}</b></p>{html_table(*self._shown())}{notes}"
+
+    def _headings(self) -> list[str]:
+        return [*self.settings, *self.figures]
 
     def _shown(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and cells for people."""
-        headings = [*self.settings, *FIGURES]
+        headings = self._headings()
         return headings, [[format_cell(row[heading]) for heading in headings] for row in self._rows]
 
     def _by_column(self) -> dict[str, list[Any]]:
-        return {heading: [row[heading] for row in self._rows] for heading in (*self.settings, *FIGURES)}
+        return {heading: [row[heading] for row in self._rows] for heading in self._headings()}
+
+    def _notes(self) -> list[str]:
+        """Return lines below the table."""
+        return []
+
+
+class Summary(FigureTable):
+    """A row for each set of repetitions.
+
+    A row has the values of the group under the names of `settings`, then `n` (the number of values, see
+    `Trials.summary`), `failed`, the number of failed trials, which are not in `n`, the `mean`, the standard deviation
+    of the sample `sd`, the 95 % interval of the mean from `low` to `high`, `median`, `min` and `max`. An undefined
+    figure, such as the deviation of one value, is None.
+
+    Attributes:
+        field: The field that is summarised.
+        settings: The fields that distinguish the groups: those of `by`, and others in which trials differ.
+    """
+
+    figures = FIGURES
 
 
 def figures(numbers: Sequence[float], failed: int, interval: str = "t", seed: int = 0) -> dict[str, Any]:
