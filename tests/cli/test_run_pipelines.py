@@ -269,6 +269,17 @@ def test_a_wrong_version_for_one_component_is_an_error(run: Run, words: list[str
     assert (ran.code, message in ran.err) == (2, True), ran.err
 
 
+def test_words_for_one_component_have_their_place_on_the_command_line(run: Run) -> None:
+    words = ["new=1", "--grid", "other=1,2", "--of", "part", "size=7", "extra=1", "--of", "net", "data.x=1", "--dry"]
+    hinted = run("execute", "net", *words).err
+    assert [line.partition(" hint")[0] for line in hinted.splitlines() if "hint" in line] == [
+        f"command line:1:{column}:" for column in (1, 14, 41, 58)
+    ], hinted
+
+    error = run("execute", "net", "size=1", "--of", "part", "extra=1", "size=x", "--json").data["error"]
+    assert error["at"] == "command line:1:26"
+
+
 def test_an_execution_with_versions_for_one_component_is_resumed_with_them(run: Run, project: Path) -> None:
     ran = run("execute", "net", "--storage", "out", "--seed", "42", "--of", "part", "size=7", "fails=true")
     assert ran.err.rstrip().splitlines()[-1].strip() == "again: machinable resume 8gWVkz --storage out"

@@ -115,6 +115,15 @@ def test_text_is_as_typed_and_other_values_are_yaml(run: Run, job: None, word: s
         ("x=a #b", "# begins a comment in x=a #b", """Quote it: x='"a #b"'"""),
         ("x={a:10}", "'a:10' is a key without a value", "Write a space after the colon: x='{a: 10}'"),
         ("x=[{b: {a:10}}]", "'a:10' is a key without a value", "Write a space after the colon: x='[{b: {a: 10}}]'"),
+        ("layers.x=5", "layers is declared as a list, so it has no key 'x'", "Write layers.0=VALUE for an element"),
+        ("layers._apend_=[5]", "layers is declared as a list, so it has no key '_apend_'", "Did you mean '_append_'"),
+        ("rate.x=5", "rate is declared as a number, so it has no key 'x'", "Write rate=VALUE."),
+        (
+            "data.size._append_=[5]",
+            "data.size is declared as a number, so it has no key '_append_'",
+            "Write data.size=",
+        ),
+        ("data._remove_=[sise]", "no key to remove named 'sise'", "Did you mean 'size'?"),
         ("layers.2=5", "there is no element 2: the list has 2 elements", "Count from 0"),
     ],
 )

@@ -126,6 +126,8 @@ def test_an_entry_itself_and_values_that_are_referred_to_contain_no_directives()
         ({"opt": {"_replace_": 1}}, ("MalformedText", "`_replace_` takes true, not 1")),
         ({"layers": {"_append_": 3}}, ("MalformedText", "`_append_` takes a list, not 3")),
         ({"opt": {"_append_": [3]}}, ("MalformedText", "`_append_` adds to a list, and this is a mapping")),
+        ({"opt": {"lr": {"_append_": [3]}}}, ("MalformedText", "`_append_` adds to a list, and this is 0.1")),
+        ({"layers": {"_apend_": [3]}}, ("UnknownName", "no directive named '_apend_'")),
         ({"layers": {"_remove_": [1]}}, ("MalformedText", "`_remove_` takes keys of a mapping, and this is a list")),
         (
             {"layers": {"_append_": [3], "x": 1}},

@@ -123,6 +123,7 @@ def test_the_environment_replaces_the_settings(
     ("given", "message"),
     [
         ("webhok", "no listener named 'webhok'\n  Did you mean 'webhook'?"),
+        ("machinable.listeners.webook", "no listener named 'webook'\n  Did you mean 'webhook'?"),
         ("notes.tel", "the module 'notes' has no 'tel'\n  Did you mean 'tell'?"),
         ("note.tell", "the module 'note' cannot be imported: ModuleNotFoundError: No module named 'note'"),
         ("notes..tell", "'notes..tell' is not `module.name`"),

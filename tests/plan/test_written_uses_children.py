@@ -77,15 +77,50 @@ def test_declared_children_are_merged_like_any_key(directory: Path, name: Any, e
         ({"more": "net"}, {"model": ("net", 0), "data": ("data", 4), "more": ("net", 1)}),
         ({"model": {"component": "data", "version": {"size": 8}}}, {"model": ("data", 8), "data": ("data", 4)}),
         (["data"], {"0": ("data", 3)}),
+        ([], {}),
         ("data", {"0": ("data", 3)}),
     ],
-    ids=["one", "none", "a new one", "another component", "a list", "a single one"],
+    ids=["one", "none", "a new one", "another component", "a list", "an empty list", "a single one"],
 )
 def test_children_of_a_task_are_laid_over_declared_ones(directory: Path, given: Any, expected: Any) -> None:
     found = plan(directory, "train", children=given)
     assert children(found) == expected
     again = task_from_data(found.request.as_data()).plan(directory, "OY1p1o")
     assert [spec.as_data() for spec in again] == [spec.as_data() for spec in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "warning"),
+    [
+        (
+            "train",
+            {"children": {"modle": "net"}},
+            "train has no child 'modle', so it is added. Did you mean 'model'? (tra",
+        ),
+        (
+            ("train", {"_children_.modle": "net"}),
+            {},
+            "train has no child 'modle', so it is added. Did you mean 'model'?",
+        ),
+        (
+            "user",
+            {"requires": {"othr": "net"}},
+            "user has no requirement 'othr', so it is added. Did you mean 'other'?",
+        ),
+        ("train", {"children": {"model_2": "net"}}, None),
+        ("train", {"children": {"model": "net"}}, None),
+        ("plain", {"children": {"modle": "net"}}, None),
+    ],
+    ids=["child", "version", "requirement", "a further one", "the declared one", "none declared"],
+)
+def test_an_added_name_that_resembles_a_declared_one_gives_a_warning(
+    directory: Path, recwarn: pytest.WarningsRecorder, name: Any, more: dict[str, Any], warning: str | None
+) -> None:
+    plan(directory, name, **more)
+
+    found = [str(one.message) for one in recwarn]
+    assert len(found) == (warning is not None)
+    assert warning is None or found[0].startswith(warning)
 
 
 def test_versions_of_a_named_child_are_alternatives(directory: Path) -> None:

@@ -145,6 +145,21 @@ def test_a_function_is_called_once_with_the_arguments_that_it_names() -> None:
     assert world.json("trial.json")["config"] == {"a": 1, "call": "rate(1)"}
 
 
+def test_a_function_has_children_by_name() -> None:
+    def both(children):  # type: ignore[no-untyped-def]
+        return [children.kid.config["k"], children["kid"] is children[0], children.kit]
+
+    world = World(both, spec({}, children=(child("other", Kid, {"k": 2}, called="kid"),)))
+
+    assert world.ended.error is not None
+    assert world.ended.error["message"].startswith("there is no child 'kit'")
+
+    found = World(
+        lambda children: children.kid.config["k"], spec({}, children=(child("x", Kid, {"k": 2}, called="kid"),))
+    )
+    assert found.ended.result == 2
+
+
 def test_a_function_is_seeded_and_can_fail() -> None:
     import random
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from machinable.cli.grids import check_form, read_grids
 from machinable.cli.values import Declared, place_of_word, read_value, several_values
-from machinable.config.nodes import Source
+from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place
 from machinable.execution.environment import visible_words
 from machinable.plan.grid import combinations
 from machinable.project import Project
@@ -34,7 +35,11 @@ _FILES = (".yaml", ".yml", ".json")
 
 
 def parse_version(
-    words: Sequence[str], project: Project | None = None, components: Sequence[str] = (), grids: Sequence[str] = ()
+    words: Sequence[str],
+    project: Project | None = None,
+    components: Sequence[str] = (),
+    grids: Sequence[str] = (),
+    place: Callable[[int], Place] | None = None,
 ) -> Any:
     """Return the version that the words describe, merged from left to right.
 
@@ -48,7 +53,9 @@ def parse_version(
         components: The components; the first one that declares a key counts for it.
         grids: The values of `--grid`: alternatives in lists. Those of versions follow the versions among the words,
             and those of keys come last, in one mapping with neighbouring `key=value`.
+        place: Return the place of a word, for messages. By default the words are the whole command line.
     """
+    place = place or partial(place_of_word, words)
     elements: list[Any] = []
     given: dict[str, int] = {}
     named = [text for text in map(_version_of, words) if text]
@@ -77,7 +84,7 @@ def parse_version(
             given[key] = number
             if not elements or isinstance(elements[-1], str):
                 elements.append({})
-            elements[-1][key] = read_value(key, text, declared(key), partial(place_of_word, words, number))
+            elements[-1][key] = read_value(key, text, declared(key), partial(place, number))
         else:
             raise InvalidValue(
                 f"{word!r} is neither a version nor key=value",
@@ -132,16 +139,26 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
     details = [line for line in error.details if not line.startswith("in the version {")]
     if len(details) == len(error.details):
         return
-    for number, word in enumerate(words):
+    for number in _numbers_of(error, words):
+        word = words[number]
         key = word.partition("=")[0]
         if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
             error.at = place_of_word(words, number)
             error.details = tuple(details)
-            is_one = number == 0 or words[number - 1] != "--grid"
+            is_one = (number == 0 or words[number - 1] != "--grid") and DIRECTIVES.isdisjoint(key.split("."))
             if is_one and error.path == key and error.todo is None and "=…" not in visible_words([word])[0]:
                 several = several_values(key, word.partition("=")[2])
                 error.todo = several and f"For one trial each, write {several}."
             return
+
+
+def _numbers_of(error: MachinableError, words: Sequence[str]) -> range:
+    """Return the numbers of the words that may have set a wrong value: those after `--of NAME`, or those before."""
+    starts = [number for number, word in enumerate(words) if word == "--of"]
+    for start, end in pairwise([*starts, len(words)]):
+        if f"in the version of the task for {words[start + 1]}" in error.details:
+            return range(start + 2, end)
+    return range(starts[0] if starts else len(words))
 
 
 def portable_words(words: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from machinable.cli.values import Declared, read_value, split_values
+from machinable.cli.values import Declared, hint_at_new_key, read_value, split_values
 from machinable.errors import InvalidValue, MachinableError, Place
 from machinable.execution.environment import visible_words
 from machinable.plan.grid import check_axes, equal_pair
@@ -113,6 +113,8 @@ def _read(
         todo = f"Write --grid {key}=VALUE,VALUE; null for null, and \"''\" for empty text."
         raise InvalidValue(f"--grid {visible_words([text])[0]} {what}", given=key, todo=todo)
     of_key = declared(key)
+    if of_key is not None:
+        hint_at_new_key(key, of_key, place)
     grids.axes[key] = [read_value(key, value.strip(), of_key, place, in_grid=True) for value in found]
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +16,12 @@ from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
 from machinable.cli.output import execution_data, failures_report, message, write_json
 from machinable.cli.targets import open_storage
+from machinable.cli.values import place_of_word
 from machinable.display.progress import Progress
 from machinable.display.summary import groups, rows_of
 from machinable.display.terminal import echo
 from machinable.engines import registry
-from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
+from machinable.errors import InvalidValue, Place, Refused, TrialsFailed, UnknownName
 from machinable.execution.ending import SAVE_ON_COMMAND_LINE, open_progress, show_ending, show_interrupt
 from machinable.execution.environment import command_on
 from machinable.execution.execute import execute
@@ -110,15 +112,27 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
                 raise InvalidValue(f"--{option} needs a component or a task", given=value, todo=todo)
         yield None
         return
-    with placed_on_command_line([*words, *(part for grid in grids for part in ("--grid", grid))]):
+    line = [*words, *(part for grid in grids for part in ("--grid", grid))]
+    of_each: dict[str, list[str]] = {}
+    for other, word in of:
+        of_each.setdefault(other, []).append(word)
+    starts = {}
+    for other, own in of_each.items():
+        starts[other] = len(line) + 2
+        line += ["--of", other, *own]
+    with placed_on_command_line(line):
         task = compose(Project(), target, words, grids)
-        for other in dict.fromkeys(other for other, _ in of):
-            own = [word for name, word in of if name == other]
-            task.version(parse_version(own, Project(), [other]), of=other)
+        for other, own in of_each.items():
+            place = partial(_place_after, line, starts[other])
+            task.version(parse_version(own, Project(), [other], place=place), of=other)
         for level, k in levels.items():
             if k is not None:
                 getattr(task, level)(k)
         yield task if name is None else task.named(name)
+
+
+def _place_after(line: Sequence[str], start: int, number: int) -> Place:
+    return place_of_word(line, start + number)
 
 
 def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> bool:

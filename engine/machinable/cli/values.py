@@ -22,7 +22,15 @@ from machinable.config.method_calls import called_name, is_call
 from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
 from machinable.display.terminal import echo
-from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, WrongType, near_names
+from machinable.errors import (
+    InvalidValue,
+    MachinableError,
+    MalformedText,
+    Place,
+    WrongType,
+    did_you_mean,
+    near_names,
+)
 from machinable.execution.environment import visible_words
 from machinable.project import Project
 from machinable.serialization import is_hidden
@@ -30,7 +38,15 @@ from machinable.serialization import is_hidden
 if TYPE_CHECKING:
     from machinable.config.resolved import Resolved
 
-__all__ = ["Declared", "place_of_word", "read_value", "schema_class", "several_values", "split_values"]
+__all__ = [
+    "Declared",
+    "hint_at_new_key",
+    "place_of_word",
+    "read_value",
+    "schema_class",
+    "several_values",
+    "split_values",
+]
 
 _SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 _UNKNOWN: Any = object()
@@ -189,7 +205,8 @@ def read_value(
         ) from None
     if declared is not None:
         _check(key, text, value, declared, place, in_grid)
-        _hint_at_new_key(keys, declared, place)
+        if not in_grid:
+            hint_at_new_key(key, declared, place)
         for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
             echo(f"{place()}: hint: {hint.message}", file=sys.stderr)
     return value
@@ -217,11 +234,13 @@ def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[
         what = f"{odd!r} is a key without a value" if shown == text else "a key has no value"
         _refuse(what, key, text, place, todo=f"Write a space after the colon: {key}='{spelled}'")
     if not declared.is_typed:
+        _check_parents(key, value, declared, place)
         _check_kind(key.split("."), key, text, value, declared, place, in_grid)
 
 
-def _hint_at_new_key(keys: Sequence[str], declared: Declared, place: Callable[[], Place]) -> None:
+def hint_at_new_key(key: str, declared: Declared, place: Callable[[], Place]) -> None:
     """Say that a key is added that the component does not declare; one with a near name gives a warning later."""
+    keys = key.split(".")
     is_known = declared.is_typed or is_reserved(keys[0]) or DIRECTIVES & set(keys)
     found = None if is_known else declared.unknown(keys)
     if found is None or near_names(found[0].rpartition(".")[2], found[1], cutoff=0.75):
@@ -232,6 +251,26 @@ def _hint_at_new_key(keys: Sequence[str], declared: Declared, place: Callable[[]
 
 def _is_hidden(key: str) -> bool:
     return any(map(is_hidden, key.split(".")))
+
+
+def _check_parents(key: str, value: Any, declared: Declared, place: Callable[[], Place]) -> None:
+    """Check that a key is in a mapping, is an element of a list, or tells how to change a list or a mapping."""
+    keys = key.split(".")
+    for number, inner in enumerate(keys[1:], 1):
+        known = declared.value(keys[:number])
+        if known is _UNKNOWN or known is None or isinstance(known, Mapping):
+            continue
+        if isinstance(known, list) and (inner in DIRECTIVES or element_keys({inner: None})):
+            continue
+        parent = ".".join(keys[:number])
+        todo = f"Write {parent}=VALUE."
+        if isinstance(known, list):
+            near = near_names(inner, DIRECTIVES) if inner[:1] == "_" else ()
+            todo = (
+                did_you_mean(near) if near else f"Write {parent}.0=VALUE for an element, {parent}=[…] for all of them."
+            )
+        message = f"{parent} is declared as {_kind(known)}, so it has no key {inner!r}"
+        _refuse(message, key, value, place, todo=todo, error=WrongType)
 
 
 def _check_kind(

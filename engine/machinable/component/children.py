@@ -99,16 +99,16 @@ def _bind_mixin(mixin: MixinSpec, project: str | None, component: Component) -> 
     return Binding(load_mixin(mixin, project), component, mixin)
 
 
-def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
+def child_specs(specs: Sequence[ComponentSpec]) -> Children:
     """Return copies of specifications, so that changes to them do not affect other trials."""
-    return [
+    return Children(
         replace(spec, config=as_plain(spec.config, tuples=True), flags=as_plain(spec.flags, tuples=True))
         for spec in specs
-    ]
+    )
 
 
-class Children(list[Component]):
-    """The children of a component in order; those with a name are also attributes and items of that name."""
+class Children(list[Any]):
+    """Children in order, or their specifications; those with a name are also attributes and items of that name."""
 
     def __getitem__(self, key: Any) -> Any:
         return self._called(key) if isinstance(key, str) else super().__getitem__(key)
@@ -119,7 +119,7 @@ class Children(list[Component]):
         return self._called(name)
 
     def _called(self, name: str) -> Any:
-        by_name = {state_of(child).spec.called: child for child in self if state_of(child).spec.called}
+        by_name = {_name_of(child): child for child in self if _name_of(child)}
         if name in by_name:
             return by_name[name]
         members = members_of(by_name)
@@ -127,6 +127,10 @@ class Children(list[Component]):
             return [by_name[member] for member in members[name]]
         known = list(dict.fromkeys([*members, *by_name]))
         raise MissingAttribute(f"there is no child {name!r}", given=name, known=known, todo=suggestion(name, known))
+
+
+def _name_of(child: Component | ComponentSpec) -> str:
+    return (child if isinstance(child, ComponentSpec) else state_of(child).spec).called
 
 
 def make_children(node: Component, context: Any) -> None:

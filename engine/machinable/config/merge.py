@@ -61,7 +61,7 @@ def merge(base: Any, over: Any) -> Any:
 
     Raises:
         MalformedText: A directive has a wrong value, or does not fit the value below.
-        UnknownName: A key to be removed does not exist.
+        UnknownName: A key to be removed does not exist, or a list has a key such as `_apend_`.
         MissingIndex: A list has no such element.
     """
     if not isinstance(over, dict) or _is_set(over, "_replace_"):
@@ -76,6 +76,14 @@ def merge(base: Any, over: Any) -> Any:
             return _extended(base, over)
         if element_keys(over):
             return _with_elements(base, over)
+        for key in over:
+            if type(key) is str and len(key) > 2 and key[0] == key[-1] == "_":
+                raise UnknownName("directive", key, sorted(DIRECTIVES), at=_place(over, key), path=key)
+    if type(unwrapped(base)) in (bool, int, float):
+        for directive in _OF_LISTS:
+            if directive in over:
+                what = f"`{directive}` adds to a list, and this is {described(base)}"
+                raise _malformed(over, directive, what, "Write the list.")
     return settled(over)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from machinable.config.declaration import Block, Body, block_values, misspelt_sections, reserved_form_problem
@@ -18,16 +19,18 @@ from machinable.errors import (
     ConfigurationError,
     MachinableError,
     MalformedText,
+    Place,
     SeveralErrors,
     UnknownName,
     did_you_mean,
+    near_names,
 )
 from machinable.serialization import Plain, without_hidden
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
 
-__all__ = ["find_component", "resolve", "undeclared"]
+__all__ = ["find_component", "misspelt_use", "resolve", "undeclared"]
 
 
 def find_component(workspace: Workspace, name: str) -> Entry:
@@ -132,6 +135,7 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     values: Mapping[Any, Any] = own.values
     reserved: Mapping[str, Any] = own.reserved
     checks: list[tuple[VersionLayer, Mapping[Any, Any]]] = []
+    warnings: list[str] = []
     for layer_or_mixin in layers:
         if isinstance(layer_or_mixin, MixinUse):
             bodies = [one.body for one in ancestry(layer_or_mixin.entry)]
@@ -141,6 +145,8 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
                 checks.append((layer_or_mixin, values))
         try:
             for body in bodies:
+                if isinstance(layer_or_mixin, VersionLayer) and layer_or_mixin.overrides:
+                    warnings += _misspelt_uses(entry, body.reserved, reserved)
                 values = merge(values, body.values)
                 reserved = merge(reserved, body.reserved)
         except MachinableError as error:
@@ -148,6 +154,7 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
                 error.details = (*error.details, f"in the version {visible(layer_or_mixin.given)}")
             raise
     resolved = Resolved(entry, uses, base.class_name, bottom, layers, values)
+    resolved.warnings += warnings
     resolved.elements = tuple(map(plain_element, elements))
     resolver = Resolver(values, entry.name, base.shared, fills=not layers)
     resolved.config = resolver.copy()
@@ -164,6 +171,35 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
             errors += _check_override(workspace, resolved, layer, below, blocks, resolver)
     SeveralErrors.raise_any(errors)
     return resolved
+
+
+def _misspelt_uses(entry: Entry, over: Mapping[str, Any], below: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning for each child or requirement of an override that resembles one below it."""
+    for key, kind in (("_children_", "child"), ("_requires_", "requirement")):
+        given, known = over.get(key), below.get(key)
+        if isinstance(given, dict) and isinstance(known, dict):
+            for name in given.keys() - DIRECTIVES:
+                place = given.place(name) if isinstance(given, MappingNode) else None
+                yield from misspelt_use(kind, name, known, entry, place)
+
+
+def misspelt_use(
+    kind: str, name: Any, known: Collection[Any], entry: Entry, place: Place | None = None
+) -> Iterator[str]:
+    """Yield a warning if an added child or requirement is probably a declared one; `fold_2` is another than `fold`."""
+    if near := () if name in known else _near(str(name), tuple(map(str, known))):
+        where = f"at {place}" if place else f"{entry.name} is declared at {entry.place}"
+        yield f"{entry.name} has no {kind} {name!r}, so it is added. {did_you_mean(near)} ({where})"
+
+
+@lru_cache(maxsize=128)  # trials of a task have the same names
+def _near(name: str, known: tuple[str, ...]) -> Sequence[str]:
+    own = name.rstrip(_NUMBER)
+    others = [one for one in known if one.rstrip(_NUMBER) != own]
+    return near_names(name, others, cutoff=0.75) if others else ()
+
+
+_NUMBER = "_0123456789"
 
 
 def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[MixinUse]) -> list[MixinUse]:

@@ -66,13 +66,13 @@ def _named(name: str, project: str | None) -> Any:
     if short in KNOWN:
         module, _, attribute = KNOWN[short].partition(":")
         return getattr(import_module(module), attribute)
-    if "." in name:
+    if "." in short:
         return _member(name, project)
     from importlib.metadata import entry_points  # takes some milliseconds, which known names do not need
 
     added = {point.name: point for point in entry_points(group=GROUP)}
     if name not in added:
-        raise UnknownName("listener", name, [*KNOWN, *sorted(added.keys() - KNOWN.keys())])
+        raise UnknownName("listener", short, [*KNOWN, *sorted(added.keys() - KNOWN.keys())])
     try:
         return added[name].load()
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from machinable.config.inheritance import class_of, keys_of
 from machinable.config.loader import Workspace
 from machinable.config.nodes import MappingNode
 from machinable.config.registry import Entry
-from machinable.config.resolve import find_component, resolve, undeclared
+from machinable.config.resolve import find_component, misspelt_use, resolve, undeclared
 from machinable.config.resolved import Origins, Resolved
 from machinable.config.versions import MAX_ALTERNATIVES, alternatives, elements_of, expand_lists
 from machinable.errors import (
@@ -357,7 +357,7 @@ class _Planner:
         self, resolved: Resolved, asked: ComponentRequest, versions: Sequence[Any], task_versions: Sequence[Any]
     ) -> list[tuple[ComponentSpec, Resolved]] | None:
         """Return the children of a use: those of the task, a mapping over the declared ones; None after an error."""
-        if not asked.children and resolved.reserved.get("_children_") is None:
+        if asked.children == () or (not asked.children and resolved.reserved.get("_children_") is None):
             return []
         given = {name: (child, one) for (name, child), one in zip(asked.named_children(), versions, strict=True)}
         requests: dict[str, tuple[ChildRequest, Any, _Ref | None]] = {}
@@ -368,7 +368,9 @@ class _Planner:
             over = asked.children if isinstance(asked.children, Mapping) else {}
             declared, wrong = self._declared(resolved, "_children_", declared_children)
             is_complete = not wrong
-            _check_removed(over, {**declared, **wrong}, "child", "children", resolved)
+            known = {**declared, **wrong}
+            _check_removed(over, known, "child", "children", resolved)
+            self._warn_of_misspelt("child", over, known, resolved)
             for name, one in {**declared, **over}.items():
                 if name in given:
                     requests[name] = (*given[name], None)
@@ -522,6 +524,7 @@ class _Planner:
         """Return the requirements of a use, by name: the declared ones, overridden by those of the task."""
         declared, wrong = self._declared(resolved, "_requires_", declared_requirements)
         _check_removed(asked, declared, "requirement", "requires", resolved)
+        self._warn_of_misspelt("requirement", asked, declared, resolved)
         result: _Refs = dict.fromkeys(wrong)
         for name, written, request in numbered({**declared, **asked}):
             if name in result:
@@ -709,8 +712,15 @@ class _Planner:
             return None
         if target.kind == "component" and resolved.class_name != target.name:
             target = Target(resolved.module, resolved.class_name)
-        self.warnings += [text for text in resolved.warnings if text not in self.warnings]
+        self._warn(resolved.warnings)
         return _Resolved(resolved, target, given)
+
+    def _warn_of_misspelt(self, kind: str, asked: Iterable[str], declared: Collection[str], resolved: Resolved) -> None:
+        for name in asked:
+            self._warn(misspelt_use(kind, name, declared, resolved.entry))
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        self.warnings += [text for text in warnings if text not in self.warnings]
 
     def _note(self, error: MachinableError) -> None:
         for one in error.parts:

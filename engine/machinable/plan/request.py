@@ -56,10 +56,11 @@ RequirementRequests: TypeAlias = "Mapping[str, RequirementRequest | tuple[Requir
 class ComponentRequest(_Request, frozen=True):
     """One call of `Task.component`; `version` may hold lists.
 
-    A list of children replaces the declared ones, a mapping is laid over them; None removes one.
+    A list of children, also an empty one, replaces the declared ones, a mapping is laid over them, where None removes
+    one; None keeps them.
     """
 
-    children: tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None] = ()
+    children: tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None] | None = None
     requires: RequirementRequests = {}
     flags: Mapping[str, Plain] = {}
     checkpoint: str | None = None
@@ -69,7 +70,7 @@ class ComponentRequest(_Request, frozen=True):
     def named_children(self) -> list[tuple[str, ChildRequest]]:
         """Return the children with their names, which are numbers in a list."""
         children = self.children
-        pairs = children.items() if isinstance(children, Mapping) else enumerate(children)
+        pairs = children.items() if isinstance(children, Mapping) else enumerate(children or ())
         return [(str(name), child) for name, child in pairs if child is not None]
 
     def as_data(self) -> dict[str, Plain]:
@@ -78,7 +79,9 @@ class ComponentRequest(_Request, frozen=True):
         return _Request.as_data(self) | {
             "children": {name: child and child.as_data() for name, child in children.items()}
             if isinstance(children, Mapping)
-            else [child.as_data() for child in children],
+            else None
+            if children == ()
+            else [child.as_data() for child in children or ()],
             "requires": {
                 name: [one.as_data() for one in needed] if isinstance(needed, tuple) else needed and needed.as_data()
                 for name, needed in self.requires.items()

@@ -86,9 +86,9 @@ class Task:
         Args:
             name: A declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
-            children: A child or a list of them instead of the declared ones, or a mapping of names to children, merged
-                over `_children_`, where None removes one. A child is a name, a tuple, a class, or a mapping with
-                `component`.
+            children: A child or a list of them, which may be empty, instead of the declared ones, or a mapping of names
+                to children, merged over `_children_`, where None removes one. A child is a name, a tuple, a class, or a
+                mapping with `component`.
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
                 names, tuples, "name:artifact", classes, stored trials "OY1p1o/9c2Eap", lists of such (several under one
                 name), or None to remove one. A list gives the names "0", "1", ….
@@ -282,11 +282,13 @@ def _copied(version: Any) -> Any:
 _CHILD_KEYS = ("component", "version", "checkpoint", "flags")
 
 
-def _children(children: Any) -> tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None]:
+def _children(children: Any) -> tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None] | None:
+    if children is None:
+        return None
     if isinstance(children, Mapping) and not any(near_names(key, _CHILD_KEYS, cutoff=0.85) for key in children):
         check_names(children, "children", "child")
         return {name: None if child is None else _child(child) for name, child in children.items()}
-    return tuple(map(_child, children if isinstance(children, list) else [] if children is None else [children]))
+    return tuple(map(_child, children if isinstance(children, list) else [children]))
 
 
 def _child(child: Any) -> ChildRequest:
@@ -431,7 +433,7 @@ def _children_from_data(children: Any, code_of: Callable[[str, str], Named]) -> 
 
     if isinstance(children, Mapping):
         return {name: one and child(one) for name, one in children.items()}
-    return list(map(child, children))
+    return [] if children is None else list(map(child, children)) or None
 
 
 def _requirement(need: Any, code_of: Callable[[str, str], Named]) -> Any:
