@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import pickle
 import re
+import traceback
 
 import pytest
 
 from machinable import errors
-from machinable.errors import MachinableError, Place, UnknownName, near_names
+from machinable.config.config import Config
+from machinable.errors import MachinableError, MissingAttribute, Place, UnknownName, near_names
 
 KINDS = [
     value
@@ -79,6 +81,13 @@ def test_a_line_of_a_thousand_characters_is_shown_around_its_caret() -> None:
 
 def test_names_that_differ_only_in_case_are_near() -> None:
     assert near_names("ALEXNET", ["alexnet", "mnist"]) == ["alexnet"]
+
+
+def test_python_does_not_offer_near_names_a_second_time() -> None:
+    with pytest.raises(MissingAttribute) as caught:
+        Config({"rate": 1}).rat  # noqa: B018
+
+    assert "".join(traceback.format_exception(caught.value)).count("Did you mean") == 1
 
 
 def test_a_missing_key_behaves_like_pythons_own() -> None:

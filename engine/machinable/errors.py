@@ -352,6 +352,11 @@ class AccessError(MachinableError):
 class MissingAttribute(AccessError, KeyError, AttributeError):
     """A key that a configuration does not have, read as an attribute or as an item."""
 
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        # Python would append the near names of `obj` to the message, which offers them already.
+        self.name, self.obj = str(self.given), None
+
 
 class ArithmeticTypeError(AccessError, TypeError):
     """Arithmetic with something that is not a number in the arguments of a config method."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from machinable.component.base import Component, overrides
-from machinable.errors import NotAvailable
+from machinable.errors import NotAvailable, UnknownName
 from machinable.trial.capture import error_data
 from tests.component.worlds import World, child, spec
 
@@ -35,6 +35,8 @@ def test_an_attribute_that_is_used_too_early_names_the_event_from_which_it_exist
 
         def on_after_init(self) -> None:
             assert self.config.a == 1 and self.flags.SEED and self.tags == {"t": 1} and self.node is None
+            with pytest.raises(UnknownName, match="no tag named 'tt'"):
+                self.tags["tt"]
             self._ask("log", "record", "store", "requires", "directory")
             with pytest.raises(NotAvailable):
                 self.set_seed()

@@ -353,6 +353,21 @@ def test_a_member_of_an_enum_may_be_given_by_name() -> None:
     assert typed({"size": 1, "color": "RED"})["color"] == "red"
 
 
+def test_a_key_that_is_no_member_of_an_enum_is_said_to_be_a_key() -> None:
+    class Keyed(Component):
+        class Config(pydantic.BaseModel):
+            rates: dict[Color, float] = {}
+            steps: dict[int, list[dict[Color, int]]] | None = None
+
+    assert errors_of({"rates": {"blu": 1.0}, "steps": {1: [{"rad": 1}]}}, Keyed) == [
+        (WrongType, "rates has the key 'blu', but a key of it must be 'red'"),
+        (WrongType, "steps.1.0 has the key 'rad', but a key of it must be 'red'"),
+    ]
+    assert errors_of({"steps": {"x": []}}, Keyed) == [
+        (WrongType, "steps has the key 'x', but a key of it must be an int"),
+    ]
+
+
 def test_a_model_that_forbids_other_keys_reports_each_error_once() -> None:
     class Closed(Component):
         class Config(pydantic.BaseModel):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from machinable.config.merge import merge
 from tests.config.worlds import Texts, config, errors, failure, resolved
 
 TEXT = """\
@@ -202,3 +203,27 @@ def test_hidden_values_below_a_directive_stay_hidden() -> None:
 def test_a_misspelt_directive_is_a_warning() -> None:
     (warning,) = resolved(TEXT, version={"opt": {"_remov_": ["lr"]}}).warnings
     assert "has no key 'opt._remov_', so it is added. Did you mean 'opt._remove_'" in warning
+
+
+def test_a_misspelt_directive_that_a_block_spells_right_is_offered_once() -> None:
+    text = "components: [{c: {m: {a: 1}, ~b: {m: {_replace_: true}}}}]"
+    (warning,) = resolved(text, version={"m": {"_replace": 1}}).warnings
+    assert "Did you mean 'm._replace_'? (" in warning
+
+
+@pytest.mark.parametrize(
+    ("below", "key", "expected"),
+    [
+        ({0: "a"}, "1", {0: "a", 1: "z"}),
+        ({0: "a"}, "-1", {0: "a", -1: "z"}),
+        ({0: "a"}, "01", {0: "a", "01": "z"}),  # not how a number is written
+        ({0: "a", "b": "c"}, "1", {0: "a", "b": "c", "1": "z"}),
+        ({"0": "a"}, "1", {"0": "a", "1": "z"}),
+        ({True: "a"}, "1", {True: "a", "1": "z"}),
+        ({}, "1", {"1": "z"}),
+    ],
+)
+def test_a_new_key_beside_number_keys_only_is_a_number(below: Any, key: str, expected: Any) -> None:
+    merged = merge(below, {key: "z"})
+    assert merged == expected
+    assert list(map(type, merged)) == list(map(type, expected))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
+from machinable.errors import BadName, Damaged, MissingArtifact, StorageError, UnknownName
 from machinable.results.execution import Execution
 from machinable.results.trial import Trial
 from machinable.serialization import dumps, loads
@@ -211,6 +211,27 @@ def test_the_last_checkpoint_is_fetched_as_artifacts_are(files: Files, inside: s
     assert Path(trial.path(trial.checkpoint) + inside).read_bytes() == b"state"
     with pytest.raises(MissingArtifact):
         trial.path("checkpoints/2")
+
+
+def test_a_checkpoint_that_is_the_whole_directory_is_fetched(files: Files) -> None:
+    trial = only(files, [finished(0)])
+    write(files, f"{PLACE}/status.json", status("finished", checkpoint="checkpoints"))
+    files.write(f"{PLACE}/checkpoints/weights.txt", b"state")
+
+    assert Path(trial.path("checkpoints"), "weights.txt").read_bytes() == b"state"
+
+
+def test_a_missing_tag_or_flag_is_an_error_that_names_the_near_ones(files: Files) -> None:
+    trial = only(files)
+    for values, name, message in (
+        (trial.tags, "study", "no tag named 'study'\n  No tag is defined here."),
+        (trial.flags, "SEDE", "no flag named 'SEDE'\n  Did you mean 'SEED'?"),
+        (trial.flags, "x", "no flag named 'x'\n  Known: SEED, UID, NAME, MODULE"),
+    ):
+        with pytest.raises(UnknownName) as caught:
+            values[name]
+        assert str(caught.value) == message
+        assert values.get(name) is None
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from machinable.errors import StorageUnavailable
 from machinable.results.execution import Execution
 from machinable.results.verify import Checked, Fault, repair, unnoted, verify
-from machinable.storage.files import Files
+from machinable.storage.files import FileInfo, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
 from machinable.storage.memory import MemoryFiles
@@ -58,6 +59,35 @@ def checked(files: Files, clock: float = LATER) -> list[Fault]:
 def test_an_intact_storage_has_no_faults(files: Files) -> None:
     assert verify(intact(files), clock=lambda: LATER) == (Checked(2, 3, 1, 4), [])
     assert verify(files, [f"{FOLDER}-2"]) == (Checked(1, 1, 0, 0), [])
+
+
+class _Locked(MemoryFiles):
+    """A storage in which this user cannot read one folder, or one file."""
+
+    locked = ""
+
+    def _scan(self, path: str) -> list[FileInfo]:
+        self._check(path)
+        return super()._scan(path)
+
+    def read(self, path: str) -> bytes:
+        self._check(path)
+        return super().read(path)
+
+    def _check(self, path: str) -> None:
+        if self.locked and f"{path}/".startswith(f"{self.locked}/"):
+            raise StorageUnavailable(f"cannot read {self.url}/{self.locked}: Permission denied")
+
+
+@pytest.mark.parametrize("locked", [FOLDER, f"{FOLDER}/ledger.jsonl", "notes"])
+def test_what_this_user_cannot_read_is_one_fault_and_the_rest_is_checked(locked: str) -> None:
+    files = _Locked()
+    write(files, "notes/x.txt", b"")
+    intact(files).locked = locked  # type: ignore[attr-defined]
+    found, (fault, *others) = verify(files, clock=lambda: LATER)
+
+    assert (fault.kind, fault.path, fault.message, others) == ("unreadable", locked, "Permission denied", [])
+    assert found.executions >= 1
 
 
 TRIAL = f"{FOLDER}/trials/{uid(0)}"

@@ -15,6 +15,7 @@ from machinable.component.imports import load_mixin
 from machinable.component.mixins import Binding
 from machinable.config.config import Config
 from machinable.errors import InvalidType, MissingAttribute, suggestion
+from machinable.named_values import NamedValues
 from machinable.plan.spec import ComponentSpec, MixinSpec, members_of
 from machinable.serialization import as_plain
 
@@ -55,7 +56,7 @@ def construct(
     component.node = node
     if node is not None:
         component.children = []  # children have none
-    component.tags = dict(context.spec.tags)
+    component.tags = NamedValues("tag", context.spec.tags)
     state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component

@@ -337,6 +337,9 @@ class _Check:
         if first["type"] == "missing" and (not location or not isinstance(first["loc"][-1], int)):
             self._missing(place)
             return
+        if first["loc"][-1] == "[key]" and location:
+            self._refuse_key(kind, value, place, location)
+            return
         declared = kind
         for key in location:
             declared = _inside(declared, value)[1](key)
@@ -348,6 +351,14 @@ class _Check:
             self._refused(place, first["ctx"]["error"])
         else:
             self._refuse(MalformedText, place, self._mask(str(first["ctx"]["error"])), declared)
+
+    def _refuse_key(self, kind: Any, value: Any, place: Keys, location: Keys) -> None:
+        for key in location[:-1]:
+            kind, value = _inside(kind, value)[1](key), _item(value, key) if isinstance(value, list) else value[key]
+        pairs = [found for found in map(typing.get_args, _alternatives(kind)) if len(found) == 2]
+        whose = f"{_path(place[:-1])} has the key" if place[1:] else "there is the key"
+        what = f"{whose} {place[-1]!r}, but a key of it must be {_expected(pairs[0][0] if pairs else Any)}"
+        self.errors.append(WrongType(what, path=_path(place), details=[f"checked by {self.label}"]))
 
     def _refuse(self, error: type[MachinableError], keys: Keys, reason: str, declared: Any = None) -> None:
         given: Any = self._shown

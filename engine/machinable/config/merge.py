@@ -119,10 +119,10 @@ def _merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def known_key(mapping: Mapping[Any, Any], key: Any) -> Any:
-    """Return the key that a text means: the number, where a mapping has only that."""
+    """Return the key that a text means: the number, where a mapping has only that, or only numbers."""
     if type(key) is str and key not in mapping and _INDEX.fullmatch(key):
-        number = int(key)
-        if any(type(known) is int and known == number for known in mapping):
+        number, numbers = int(key), [known for known in mapping if type(known) is int]
+        if number in numbers or 0 < len(numbers) == len(mapping):
             return number
     return key
 

@@ -271,7 +271,7 @@ def _check_override(
             continue
         from difflib import get_close_matches  # takes 4 ms, only for unknown keys
 
-        close = get_close_matches(key, [*siblings, *DIRECTIVES], n=3, cutoff=0.75)
+        close = get_close_matches(key, dict.fromkeys([*siblings, *DIRECTIVES]), n=3, cutoff=0.75)
         if close:
             question = did_you_mean(".".join([*above, name]) for name in close)
             where = f"at {place}" if place else f"{resolved.component} is declared at {resolved.entry.place}"

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored, Refused
+from machinable.named_values import NamedValues
 from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import Available, Input, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
@@ -89,12 +90,12 @@ class Trial:
     @property
     def flags(self) -> dict[str, Plain]:
         """The flags as planned."""
-        return decode(self._row["flags"])  # type: ignore[no-any-return]
+        return NamedValues("flag", decode(self._row["flags"]))
 
     @property
     def tags(self) -> dict[str, Plain]:
         """The tags, with those that were added since."""
-        return self._reader.annotations.tags(self.uid, decode(self._row.get("tags", {})))
+        return NamedValues("tag", self._reader.annotations.tags(self.uid, decode(self._row.get("tags", {}))))
 
     @property
     def added_tags(self) -> Collection[str]:
@@ -336,7 +337,7 @@ class Trial:
             MissingArtifact: There is no such artifact.
             BadName: The name cannot be that of an artifact.
         """
-        if name == self.checkpoint and name.startswith(f"{layout.CHECKPOINTS}/"):
+        if name == self.checkpoint and name.partition("/")[0] == layout.CHECKPOINTS:  # not elsewhere
             is_directory = self._reader.files.is_directory(layout.join(self._path, name))
             return self._artifacts_in("").local_path(f"{name}/" if is_directory else name)
         return self._artifacts.local_path(name)

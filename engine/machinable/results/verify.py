@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from machinable.errors import BadName, Damaged, MachinableError, StorageError
+from machinable.ids import is_folder_name
 from machinable.results.pointers import pointer_from
-from machinable.results.reader import code_facts, execution_folders, is_outage
+from machinable.results.reader import code_facts, is_outage
 from machinable.results.trial import LEASE
 from machinable.serialization import Plain, dumps
 from machinable.storage import layout
-from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
+from machinable.storage.cleanup import abandoned, is_abandoned, is_at_work, release, stale_leases
 from machinable.storage.documents import (
     ANNOTATION,
     EVENT,
@@ -95,8 +96,8 @@ def verify(
     """
     checked = Checked(0, 0, 0, 0)
     faults: list[Fault] = []
-    existing = execution_folders(files)
-    for name in existing if names is None else names:
+    executions, others = _folders(files)
+    for name in executions if names is None else names:
         try:
             for found, more in _Execution(files, name, clock()).check():
                 faults += found
@@ -109,9 +110,19 @@ def verify(
         links = files.links_out()
         faults += [Fault("unreadable", name, "a link out of the storage, which is not followed") for name in links]
         faults += [] if layout.BY_CONTENT in links else verify_by_content(files, with_values=True)
-        outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in existing]
-        faults += map(_leftover, outside)
+        faults += map(_leftover, filter(is_abandoned, files.temporaries("")))
+        for other in others:
+            try:
+                faults += map(_leftover, abandoned(files, other))
+            except StorageError as error:
+                faults.append(_fault_of(files, other, error))
     return checked, faults
+
+
+def _folders(files: Files) -> tuple[list[str], list[str]]:
+    """Return the folders in a storage: those that can be executions, and the others."""
+    names = [entry.name for entry in files.entries("") if entry.is_directory]
+    return list(filter(is_folder_name, names)), [name for name in names if not is_folder_name(name)]
 
 
 def unnoted(files: Files, name: str) -> list[Fault]:
@@ -181,6 +192,7 @@ class _Execution:
                 has_ended = row.get("event") == "ended"
                 if isinstance(row.get("uid"), str):
                     self.events[row["uid"]] = row
+        self.knows_events = all(one.kind != "unreadable" for one in self.survey_faults)
         is_held = False
         if layout.EXECUTION_LEASE in self.sizes:
             stale = list(lease_faults(files, [self.place(layout.EXECUTION_LEASE)]))
@@ -356,8 +368,8 @@ class _Execution:
             if self.files.exists(layout.join(execution, layout.status(origin))):
                 return []
             return [self.fault("missing", folder, f"the trial was reused from {source}, which is gone")]
-        if not self.is_over:
-            return []  # a missing file may be about to be written
+        if not (self.is_over and self.knows_events):
+            return []  # a missing file may be about to be written, and an unreadable ledger may say everything
         if last == "finished":
             if uid not in self.folders:
                 return [self.fault("missing", folder, "the trial has finished, but its folder is gone")]
