@@ -36,12 +36,26 @@ SLOW = (
 )
 
 
+# What they test are other hosts, killed processes and broken disks, which are the same for each version of Python.
+ONCE = (
+    "journeys/test_crashes.py",
+    "journeys/test_faults.py",
+    "journeys/test_mutations.py",
+    "journeys/test_ray_hosts.py",
+    "journeys/test_ray_storage.py",
+    "journeys/test_takeover.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests by their place, and keep tests of one Ray cluster in one pytest-xdist worker."""
+    """Mark tests by their place, and keep those of one Ray cluster in one pytest-xdist worker."""
     tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+        place = item.path.relative_to(tests).as_posix()
+        if place.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if place.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
         if "ray_cluster" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ray":
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("ray"))
