@@ -84,6 +84,11 @@ def test_a_missing_execution_is_an_error(run: Run, stored: Path) -> None:
     assert "Did you mean 'OY1p1o'?" in run("verify", "OY1p1p", "--storage", "out").err
 
 
+def test_verifying_the_directory_above_says_where_executions_are(run: Run, stored: Path) -> None:
+    ran = run("verify", "--storage", ".")
+    assert (ran.code, ran.err) == (0, f"Executions are stored in {stored}: name that directory as the storage.\n")
+
+
 @pytest.fixture
 def outage(run: Run, project: Path) -> Path:
     run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")

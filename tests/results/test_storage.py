@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import machinable
-from machinable.errors import Damaged, InvalidValue, NotStored, StorageError, StorageUnavailable
+from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, StorageError, StorageUnavailable
 from machinable.results.storage import Storage
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.pyfilesystem import import_fs
@@ -206,6 +207,14 @@ def test_an_error_names_the_directories_in_which_executions_are(tmp_path: Path) 
         f"there is no execution 'OY1p1o' in {tmp_path}\n"
         f"  Executions are stored in {tmp_path}/results: name that directory as the storage."
     )
+    with pytest.warns(UserWarning, match="It is itself an execution: name the directory that contains it"):
+        assert Storage(tmp_path / "results" / "OY1p1o").executions == []
+
+
+@pytest.mark.parametrize("given", [42, None, ["results", 42], [["results"]]])
+def test_what_is_no_storage_is_refused(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidType, match=r"is not a storage\n  A storage is a path or a URL"):
+        Storage(given)
 
 
 def test_a_url_is_shown_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

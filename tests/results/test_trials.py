@@ -456,6 +456,8 @@ def test_a_summary_of_texts_is_refused() -> None:
         ("error.type!=ValueError", [0, 1, 2, 4]),
         ("ended>2026-01-01 and ended<=2026-01-31", [0, 1, 2, 3]),
         ("ended=2026-01-31", [0, 1, 2, 3]),
+        ("ended='2026-01-31'", [0, 1, 2, 3]),  # as where(ended="2026-01-31") writes it
+        ("ended>'2026-01-31'", []),
         ("ended>2026-01-31", []),  # after that day
         ("ended>'2026-01-31T08:00Z'", [0, 1, 2, 3]),
         ("seconds>4 and attempt=1", [0, 1, 2, 3]),

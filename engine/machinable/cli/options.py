@@ -279,7 +279,8 @@ _command(
     """Continue the execution ID: run what has not finished, leave everything else unchanged.
 
     Without COMPONENT the stored task is resumed. With COMPONENT, given as for `execute`, the given task replaces it:
-    new trials run; dropped ones stay on disk and are ignored.
+    new trials run; dropped ones stay on disk and are ignored. --engine, --timeout and others are not stored: give them
+    again.
     """,
     _ID,
     _argument("component", "runnable", required=False, metavar="[COMPONENT|TASK]"),

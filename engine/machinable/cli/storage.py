@@ -42,6 +42,7 @@ def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bo
         names = [str(opened.find(name)) for name in identifiers] or None
         files = opened.files
         checked, faults = verify(files, names, on_progress=_progress())
+        hint = None if checked.executions else opened.hint()
         repaired = [fault for fault in faults if repair and repair_fault(files, fault)]
         left = [fault for fault in faults if fault not in repaired]
     url = opened.url
@@ -58,6 +59,8 @@ def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bo
     what += f"{counted(checked.artifacts, 'artifact')}{size}"
     if not left:
         echo(f"no faults in {url}: {what}")
+        if hint:
+            message(hint)
         return 0
     message(f"{counted(len(left), 'fault')} in {url}: {what}")
     repairable = sum(bool(fault.mend) for fault in left)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -244,6 +245,9 @@ def _same(one: Any, other: Any) -> bool:
 
 def _span(value: Any, field: str) -> tuple[float, float]:
     """Return the start and the end of a value: a day, or a second."""
+    if isinstance(value, str) and len(value) == len("2026-01-31"):  # quoted, or in Python
+        with suppress(ValueError):
+            value = date.fromisoformat(value)
     start = timestamp(value, field)
     if isinstance(value, date) and not isinstance(value, datetime):
         return start, timestamp(value + timedelta(days=1), field)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidValue, NotStored, listed, warn
+from machinable.errors import InvalidType, InvalidValue, NotStored, StorageError, listed, warn
 from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
 from machinable.plan.table import html_table
@@ -74,7 +74,11 @@ class Storage:
     """
 
     def __init__(self, url: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, trust: bool = False) -> None:
-        urls = [url] if isinstance(url, (str, os.PathLike)) else list(url)
+        urls = list(url) if isinstance(url, Iterable) and not isinstance(url, (str, os.PathLike)) else [url]
+        for one in urls:
+            if not isinstance(one, (str, os.PathLike)):
+                todo = "A storage is a path or a URL, and several are a list of these: Storage(['results', 'more'])."
+                raise InvalidType(f"{one!r} is not a storage", given=one, todo=todo)
         if not urls:
             raise InvalidValue("no storage is given", given=url, todo="Name one: Storage('results').")
         self._several = [open_files(os.fspath(one), create=False) for one in urls]
@@ -205,7 +209,9 @@ class Storage:
         return self._holder(name) is not None
 
     def hint(self) -> str | None:
-        """Return where executions are instead: in directories of this storage; None if there are none."""
+        """Return where executions are instead: in directories of this storage, or around it; None if there are none."""
+        if any(files.exists(layout.EXECUTION) for files in self._several):
+            return "It is itself an execution: name the directory that contains it as the storage."
         found = [
             layout.join(files.url, entry.name)
             for files in self._several
@@ -213,7 +219,7 @@ class Storage:
             if entry.is_directory
             and not is_folder_name(entry.name)
             and entry.name != layout.BY_CONTENT
-            and any(map(is_folder_name, [one.name for one in files.entries(entry.name)]))
+            and _holds_folders(files, entry.name)
         ]
         if not found:
             return None
@@ -247,3 +253,11 @@ class Storage:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _holds_folders(files: Files, directory: str) -> bool:
+    """Return whether a directory has folders that can be executions; False if it cannot be read."""
+    try:
+        return any(is_folder_name(one.name) for one in files.entries(directory))
+    except StorageError:
+        return False  # only a hint would have come of it
