@@ -521,6 +521,32 @@ def test_a_value_of_a_class_that_hides_an_attribute_is_refused(project: Any, nam
     assert todo in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "todo"),
+    [
+        ("on_save(self, path)", "Write def on_save(self, path, timestep)."),
+        ("on_execute_iteration(self)", "Write def on_execute_iteration(self, iteration)."),
+        ("on_execute(self, n)", "Write def on_execute(self)."),
+        ("on_save(self, *args)", None),
+        ("on_restore(self, path, more=None)", None),
+    ],
+)
+def test_an_event_with_other_parameters_is_refused_before_anything_runs(
+    project: Any, tmp_path: Path, method: str, todo: str | None
+) -> None:
+    project(
+        "components: [takes: {}]\n",
+        takes=f"import machinable as ml\n\nclass Takes(ml.Component):\n    def {method}:\n        return None\n",
+    )
+    if todo is None:
+        assert ml.execute("takes", tmp_path / "out").status == "finished"
+        return
+    with pytest.raises(errors.InvalidType, match=r"Takes\.on_\w+ cannot be called with the arguments") as caught:
+        ml.execute("takes", tmp_path / "out")
+    assert todo in str(caught.value)
+    assert not list(tmp_path.glob("out/*/plan.jsonl"))
+
+
 @pytest.mark.parametrize(("text", "identifier"), [("42", "8gWVkz"), ("OY1p1o", "OY1p1o"), ("id:123456", "123456")])
 def test_a_seed_of_the_environment_is_a_number_or_an_id(
     here: Path, monkeypatch: pytest.MonkeyPatch, text: str, identifier: str

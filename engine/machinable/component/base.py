@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec import Struct
@@ -36,6 +37,7 @@ __all__ = [
     "Context",
     "Mixin",
     "Submission",
+    "event_with_other_parameters",
     "misspelt_events",
     "overrides",
     "saver_of",
@@ -436,6 +438,27 @@ def hidden_attributes(cls: type[Component]) -> list[str]:
     for one in reversed(cls.__mro__):
         defined |= {} if one is Component else vars(one)
     return [name for name in _AVAILABLE_FROM if name in defined and not hasattr(defined[name], "__get__")]
+
+
+@lru_cache(maxsize=512)  # trials of a task have the same class
+def event_with_other_parameters(cls: type[Component]) -> tuple[str, str] | None:
+    """Return an event of a class that cannot be called with its arguments, and how it is declared; None if all can."""
+    from inspect import isfunction, signature  # which `import machinable` does not need
+
+    for name in dir(Component):
+        if not name.startswith("on_") or name in _FREE_SIGNATURES or not overrides(cls, name):
+            continue
+        method = getattr(cls, name)
+        if isfunction(method):
+            declared = signature(getattr(Component, name))
+            try:
+                signature(method).bind(*declared.parameters)
+            except TypeError:
+                return name, f"{name}({', '.join(declared.parameters)})"
+    return None
+
+
+_FREE_SIGNATURES = frozenset({"on_create", "on_load", "on_submit"})  # called according to their parameters
 
 
 def misspelt_events(cls: type[Component]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from machinable.component.base import Component, hidden_attributes, misspelt_events
+from machinable.component.base import Component, event_with_other_parameters, hidden_attributes, misspelt_events
 from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
 from machinable.component.project_modules import begin_project, changed_since_import, note_libraries, sources_of
@@ -275,6 +275,12 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
             f"the class {part.target.module}:{part.target.name} is not a subclass of Component",
             given=part.target.name,
             todo="Derive it from machinable.Component, or give a function.",
+        )
+    if (wrong := event_with_other_parameters(code)) is not None:  # type: ignore[arg-type]
+        raise InvalidType(
+            f"{code.__name__}.{wrong[0]} cannot be called with the arguments of this event",
+            given=wrong[0],
+            todo=f"Write def {wrong[1]}.",
         )
     if hidden := hidden_attributes(code):
         name = hidden[0]
