@@ -32,7 +32,7 @@ PROJECT = """\
 #   machinable execute
 #   machinable list
 #   machinable execute pi @precise --repeat 3
-#   pytest
+#   pip install pytest && pytest
 components:
   - pi:                       # its code is the class in pi.py
       points: 1000
