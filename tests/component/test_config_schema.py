@@ -14,6 +14,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 import pytest
+import typing_extensions
 from annotated_types import Gt
 
 import machinable as ml
@@ -366,6 +367,52 @@ def test_a_key_that_is_no_member_of_an_enum_is_said_to_be_a_key() -> None:
     assert errors_of({"steps": {"x": []}}, Keyed) == [
         (WrongType, "steps has the key 'x', but a key of it must be an int"),
     ]
+
+
+class Boxed(typing_extensions.TypedDict):
+    depth: int
+    width: typing_extensions.NotRequired[int]
+
+
+class Corner(NamedTuple):
+    x: int = 1
+
+
+Value = TypeVar("Value")
+
+
+@dataclass
+class Held(Generic[Value]):
+    value: Value
+
+
+class Shaped(WithMethods):
+    @dataclass
+    class Config:
+        box: Boxed = field(default_factory=lambda: Boxed(depth=1))
+        corner: Corner = Corner()  # noqa: RUF009
+        held: Held[int] = field(default_factory=lambda: Held(1))
+
+
+def test_typed_dicts_named_tuples_and_generics_take_only_keys_that_they_declare() -> None:
+    assert errors_of({"box": {"depht": 1}, "corner": {"x": 1, "y": 2}, "held": {"value": 1, "valeu": 2}}, Shaped) == [
+        (UnknownName, "no key named 'depht'"),
+        (UnknownName, "no key named 'valeu'"),
+        (MissingKey, f"box.depth has no value, and {__name__}.Shaped.Config needs one"),
+        (MalformedText, "corner.y is 2, but there is no such key"),
+    ]
+    assert errors_of({"box": {"depth": "a"}, "corner": {"x": "a"}, "held": {"value": "a"}}, Shaped) == [
+        (WrongType, "box.depth is 'a', but it must be an int"),
+        (
+            MalformedText,
+            "corner.x is 'a', but it must be a valid integer, unable to parse string as an integer",
+        ),
+        (
+            MalformedText,
+            "held.value is 'a', but it must be a valid integer, unable to parse string as an integer",
+        ),
+    ]
+    assert typed({"box": {"depth": "rate(1)", "width": "2"}}, Shaped)["box"] == {"depth": "rate(1)", "width": 2}
 
 
 def test_a_model_that_forbids_other_keys_reports_each_error_once() -> None:

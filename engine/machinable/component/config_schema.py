@@ -24,6 +24,7 @@ import pydantic
 import pydantic.dataclasses
 import pydantic.errors
 import pydantic.warnings
+import typing_extensions  # pydantic depends on it; `typing.is_typeddict` does not know its TypedDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
 
@@ -318,7 +319,7 @@ class _Check:
         schema, kind_of = _inside(kind, value)
         if isinstance(value, list):
             return [self.partly(kind_of(i), item, (*keys, i)) for i, item in enumerate(value)]
-        if schema is None:
+        if schema is None or typing_extensions.is_typeddict(schema):
             return {key: self.partly(kind_of(key), item, (*keys, key)) for key, item in value.items()}
         result: dict[str, Any] = {}
         for name, field in _fields(schema).items():
@@ -392,8 +393,13 @@ def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[t
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return MalformedText, f"its {context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}"
-    if several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing")):
+    is_known = kind is not Any and not isinstance(
+        kind, typing.TypeVar
+    )  # not so inside of types that only pydantic knows
+    if is_known and (several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing"))):
         return WrongType, f"it must be {_expected(kind)}"
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a named tuple
+        return MalformedText, "there is no such key"
     return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
 
 
@@ -471,8 +477,12 @@ def _fields(schema: Any) -> dict[str, FieldInfo]:
 @lru_cache(maxsize=256)
 def _declared(schema: Any) -> dict[str, Any]:
     """Return the types of the keys that a schema declares, by name and alias."""
-    if typing.is_typeddict(schema):
-        return typing.get_type_hints(schema, include_extras=True)
+    if typing_extensions.is_typeddict(schema):
+        hints = typing_extensions.get_type_hints(schema, include_extras=True)
+        wrappers = (typing_extensions.Required, typing_extensions.NotRequired)
+        return {
+            key: typing.get_args(one)[0] if typing.get_origin(one) in wrappers else one for key, one in hints.items()
+        }
     declared = {}
     for name, field in _fields(schema).items():
         kind: Any = field.annotation
@@ -492,7 +502,7 @@ def _aliases(field: FieldInfo) -> list[str]:
 
 def _key_of(schema: Any, key: str) -> str:
     """Return the key under which pydantic takes a value that is given by the name of its field."""
-    field = None if typing.is_typeddict(schema) else _fields(schema).get(key)
+    field = None if typing_extensions.is_typeddict(schema) else _fields(schema).get(key)
     return next(iter(_aliases(field)), key) if field is not None else key
 
 
@@ -520,7 +530,10 @@ def _inside(kind: Any, value: Any) -> tuple[Any, Callable[[Any], Any]]:
     Of several schemas it is the one that declares most of the keys, as for pydantic.
     """
     alternatives = list(_alternatives(kind))
-    schemas = [one for one in alternatives if _is_schema(one) or typing.is_typeddict(one)]
+    generic = [
+        typing.get_origin(one) if dataclasses.is_dataclass(typing.get_origin(one)) else one for one in alternatives
+    ]
+    schemas = [one for one in generic if _is_schema(one) or typing_extensions.is_typeddict(one)]
     if isinstance(value, Mapping) and schemas and Any not in alternatives:
         schema = max(schemas, key=lambda one: (_fits(one, value), sum(key in _declared(one) for key in value)))
         return schema, lambda key: _declared(schema).get(key, Any)
