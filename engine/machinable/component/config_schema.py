@@ -393,14 +393,12 @@ def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[t
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return MalformedText, f"its {context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}"
-    is_known = kind is not Any and not isinstance(
-        kind, typing.TypeVar
-    )  # not so inside of types that only pydantic knows
-    if is_known and (several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing"))):
+    is_type = several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing"))
+    if is_type and kind is not Any and not isinstance(kind, typing.TypeVar):  # those only pydantic knows
         return WrongType, f"it must be {_expected(kind)}"
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a named tuple
         return MalformedText, "there is no such key"
-    return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
+    return WrongType if is_type else MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
 
 
 def _unusable_annotation(schema: Any, label: str, error: Exception) -> InvalidType:
