@@ -197,7 +197,9 @@ def refuse_unreachable(execution: Execution) -> None:
     names = [execution.data.get("function") or ""]
     for call in execution.data["task"].get("components", ()):
         needed = [one if isinstance(one, list) else [one] for one in call.get("requires", {}).values() if one]
-        names += [one["component"] for one in (call, *call.get("children", ()), *chain(*needed))]
+        children = call.get("children") or ()
+        of_children = filter(None, children.values() if isinstance(children, dict) else children)
+        names += [one["component"] for one in (call, *of_children, *chain(*needed))]
     lost = [name for name in dict.fromkeys(names) if name.startswith("__main__:") or "<" in name]
     if lost:
         raise Refused(
