@@ -47,7 +47,6 @@ TASK = {
 }
 STORAGE = {
     "experiments": "storage.executions",
-    "find": "storage[id]",
     "find_many": "storage.executions",
     "latest": "storage.executions[0]",
     "observations": "storage.trials",

@@ -283,7 +283,7 @@ def test_a_trial_is_retried_after_its_worker_was_lost(
     assert (former / "output.log").read_text() == "attempt 1\n"
     assert '"type": "WorkerLost"' in (former / "status.json").read_text()
     ledger = (tmp_path / "stored" / "OY1p1o" / "ledger.jsonl").read_text()
-    assert ledger.count('"will_retry": true') == 1
+    assert ledger.count('"will_retry":true') == 1
 
 
 def test_a_trial_fails_if_its_workers_are_always_killed(project: World, ray_cluster: None) -> None:

@@ -104,7 +104,7 @@ engine = RayEngine({address})
 engine.on_notice = print
 try:
     print(sorted(host["cpus"] for host in engine.hosts({{}})))
-    print(ml.execute("nothing", None, "OY1p1o", engine).status)
+    print(ml.execute("nothing", None, "OY1p1o", engine, progress=False).status)
 except Refused as error:
     print(error)
 engine.close()

@@ -19,7 +19,7 @@ PORT = 6379
 EXECUTE = f"""
 import machinable as ml
 
-execution = ml.execute({{task}}, "stored", "OY1p1o", "ray:10.0.0.1:{PORT}"{{options}})
+execution = ml.execute({{task}}, "stored", "OY1p1o", "ray:10.0.0.1:{PORT}", progress=False{{options}})
 print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
 """
 # To notice within seconds that a host is gone.

@@ -61,7 +61,7 @@ buffered"""
 RUNS = """
 import sys
 import machinable as ml
-ml.execute(ml.Task("loud").repeat(2), sys.argv[1], "OY1p1o", engine=sys.argv[2])
+ml.execute(ml.Task("loud").repeat(2), sys.argv[1], "OY1p1o", engine=sys.argv[2], progress=False)
 """
 
 
