@@ -76,6 +76,26 @@ def test_the_directory_depends_on_component_name_and_values(files: Files) -> Non
     assert ended.result == "9 "
 
 
+def test_a_renamed_component_keeps_its_directory_and_cached_values(project: Project, tmp_path: Path) -> None:
+    code = (
+        "import machinable as ml\nclass C(ml.Component):\n"
+        "    @ml.cached('x.json', keys=['lr'])\n    def x(self):\n        print('ran')\n"
+        "    def on_execute(self):\n        self.x()\n"
+        "        with self.store.shared('notes/', keys=['lr']) as path, open(f'{path}/a', 'a+') as file:\n"
+        "            file.write('x')\n            file.seek(0)\n            return file.read()\n"
+    )
+
+    def trial(name: str, declared: str) -> tuple[object, str]:
+        modules = {"base": code, name: "from base import C\nclass Heir(C): pass\n"}
+        project(f"components:\n  - base: {{lr: 0.5}}\n  - {name}^base: {{{declared}}}\n", **modules)
+        (found,) = ml.execute(ml.Task(name), storage=str(tmp_path / "storage")).trials
+        return found.result, found.output
+
+    assert trial("before", "") == ("x", "ran\n")
+    assert trial("after", "_identity_: before") == ("xx", "")
+    assert trial("another", "") == ("x", "ran\n")
+
+
 def test_a_directory_is_locked_until_the_trial_ends(files: Files) -> None:
     class Holding(Component):
         def on_execute(self) -> object:

@@ -102,11 +102,11 @@ def owner_of(component: Component, module: str, class_name: str, keys: Sequence[
     spec = state_of(component).spec
     mixin = mixin_of(component, module, class_name)
     if keys is not None:
-        of = ["mixin", mixin.module] if mixin is not None else [spec.component, spec.module]
+        of = ["mixin", mixin.module] if mixin is not None else spec.counts_as
         return [*of, values_of(spec.stored, keys)]
     if mixin is not None and mixin.content:
         return mixin.content
-    return spec.content or [spec.component, spec.module, spec.stored]
+    return spec.content or [*spec.counts_as, spec.stored]
 
 
 def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Plain:

@@ -63,12 +63,13 @@ class SharedData:
     def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
         """Return the directory for these values of the configuration, as soon as no other trial uses it."""
         check_keys(keys)
+        component, module = self._spec.definition.counts_as
         key = _key(
             {
                 "kind": "shared",
                 "name": name,
-                "component": self._spec.component,
-                "module": self._spec.module,
+                "component": component,
+                "module": module,
                 "config": values_of(self._config(), keys),
             }
         )

@@ -448,6 +448,7 @@ class _Planner:
         if flags == self._flags:  # those of the use before, so that thousands of versions share them
             flags = self._flags
         self._flags = flags
+        counts_as = resolved.counts_as
         return ComponentSpec(
             component=resolved.component,
             module=resolved.module,
@@ -468,6 +469,7 @@ class _Planner:
                 for mixin in resolved.uses
             ),
             mixin_only=resolved.mixin_only_keys(),
+            former=None if counts_as == (resolved.component, resolved.module) else counts_as,
             **more,
         )
 

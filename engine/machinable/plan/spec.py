@@ -102,6 +102,12 @@ class ComponentSpec(Struct, frozen=True):
     # Of a requirement that is a stored trial: where that is, with the URL of its storage if it is another one
     stored_at: str = ""
     is_requirement: bool = False  # whether it is not listed in the task but required by a component that is
+    former: tuple[str, str] | None = None  # with `_identity_`: the component and the module that it counts as
+
+    @property
+    def counts_as(self) -> tuple[str, str]:
+        """The component and the module that count for shared and cached data: those before a rename (`_identity_`)."""
+        return self.former or (self.component, self.module)
 
     @property
     def threads(self) -> int:
