@@ -280,6 +280,25 @@ def test_words_for_one_component_have_their_place_on_the_command_line(run: Run) 
     assert error["at"] == "command line:1:26"
 
 
+def test_wrong_versions_and_resources_have_their_place_on_the_command_line(run: Run) -> None:
+    def error(*words: str) -> dict[str, Any]:
+        found: dict[str, Any] = run("execute", "net", *words, "--json").data["error"]
+        return found
+
+    assert error("rate=1", "@fast")["at"] == "command line:1:8"
+    assert error("rate=1", "--of", "part", "@fast")["at"] == "command line:1:18"
+    assert error("rate=1", "_resources_.gpus=99")["at"] == "command line:1:8"
+    assert error("--of", "part", "_resources_.gpus=99")["at"] == "command line:1:11"
+
+
+def test_several_values_after_of_are_an_error_that_shows_their_grid(run: Run) -> None:
+    assert (
+        "'_requires_.NAME=[part, {size: VALUE}],[part, {size: VALUE}]'"
+        in run("execute", "net", "--of", "part", "size=1,2").err
+    )
+    assert run("execute", "net", "--grid", "_requires_.part=[part, {size: 1}],[part, {size: 2}]", "--dry").code == 0
+
+
 def test_an_execution_with_versions_for_one_component_is_resumed_with_them(run: Run, project: Path) -> None:
     ran = run("execute", "net", "--storage", "out", "--seed", "42", "--of", "part", "size=7", "fails=true")
     assert ran.err.rstrip().splitlines()[-1].strip() == "again: machinable resume 8gWVkz --storage out"

@@ -133,7 +133,7 @@ def test_a_trial_in_this_process_has_its_devices_while_it_runs(project: World, m
 @pytest.mark.parametrize(
     ("declared", "component", "error", "message"),
     [
-        ("gpus: 2", "_resources_: {gpus: 3}", Refused, "half requests 3 gpus, but there is only 2 gpus"),
+        ("gpus: 2", "_resources_: {gpus: 3}", Refused, "half requests 3 gpus, but there are only 2 gpus"),
         ("gpus: 2", "_resources_: {gpus: 1.5}", MalformedText, "1.5 gpus are neither whole devices nor a part of one"),
         ("gpus: 0.5", "_resources_: {gpus: 0.5}", MalformedText, "0.5 gpus are no number of devices"),
         (

@@ -24,8 +24,8 @@ def test_hosts_that_may_join_make_a_notice_of_a_refusal(project: World) -> None:
 
     assert said == [
         "plain needs 1 cpu, the default, but no host has one: it waits for a host that joins",
-        "large requests 1 cpus, but there is only 0 cpus: it waits for a host that joins",
-        "large requests 8 gpus, but there is only 0 gpus: it waits for a host that joins",
+        "large requests 1 cpu, but there is no cpu: it waits for a host that joins",
+        "large requests 8 gpus, but there is no gpu: it waits for a host that joins",
     ]
     with pytest.raises(SeveralErrors, match="plain needs 1 cpu, the default, but no host has one"):
         capacity.check(plan)

@@ -403,7 +403,7 @@ NOTHING = "from machinable import Component\n\n\nclass Nothing(Component):\n    
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ("{cpus: 100}", "nothing requests 100 cpus, but there is only 2 cpus"),
+        ("{cpus: 100}", "nothing requests 100 cpus, but there are only 2 cpus"),
         ("{license: 1}", "nothing requests 1 license, but there is no resource 'license'"),
         ("{memory: 1000TiB}", r"nothing requests 1.02e\+06 GiB of memory, but there is only .* GiB of memory"),
     ],

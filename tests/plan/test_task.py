@@ -147,6 +147,16 @@ def test_a_plan_shows_only_what_differs(directory: Path) -> None:
     assert plan.as_data()["trials"][1]["config"] == {"x": 0, "data": {"name": "mnist"}}
 
 
+def test_a_plan_shows_values_of_children_that_differ(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text(
+        "components:\n  - part: {n: 1, m: 2}\n  - other: {n: 3}\n  - net: {_children_: {a: part}}\n"
+    )
+    task = ml.Task().component("net").component("net", children={"a": ("part", {"n": 5})})
+    headings, rows = task.component("net", children=["other"]).plan(tmp_path, 1).table()
+    assert headings == ["#", "uid", "component", "children.a.n"]
+    assert [row[2:] for row in rows] == [["net (part)", "1"], ["net (part)", "5"], ["net (other)", ""]]
+
+
 def test_a_long_plan_is_truncated(directory: Path) -> None:
     plan = ml.Task("a").repeat(50).plan(directory, 1)
     assert str(plan).splitlines()[-1] == "… and 10 more"

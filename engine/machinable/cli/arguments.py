@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from machinable.cli.grids import check_form, read_grids
-from machinable.cli.values import Declared, place_of_word, read_value, several_values
+from machinable.cli.values import Declared, for_each, place_of_word, read_value, several_values
 from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, Place
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, Refused, UnknownName
 from machinable.execution.environment import visible_words
 from machinable.plan.grid import combinations
 from machinable.project import Project
@@ -40,6 +40,7 @@ def parse_version(
     components: Sequence[str] = (),
     grids: Sequence[str] = (),
     place: Callable[[int], Place] | None = None,
+    is_of: bool = False,
 ) -> Any:
     """Return the version that the words describe, merged from left to right.
 
@@ -54,12 +55,13 @@ def parse_version(
         grids: The values of `--grid`: alternatives in lists. Those of versions follow the versions among the words,
             and those of keys come last, in one mapping with neighbouring `key=value`.
         place: Return the place of a word, for messages. By default the words are the whole command line.
+        is_of: Whether the words follow `--of`.
     """
     place = place or partial(place_of_word, words)
     elements: list[Any] = []
     given: dict[str, int] = {}
     named = [text for text in map(_version_of, words) if text]
-    declarations = [Declared(project, name, named) for name in components] if project is not None else []
+    declarations = [Declared(project, name, named, is_of) for name in components] if project is not None else []
 
     def declared(key: str) -> Declared | None:
         if len(declarations) > 1:
@@ -79,7 +81,7 @@ def parse_version(
                 raise InvalidValue(
                     f"{key!r} is set twice",
                     given=shown,
-                    todo=f"Keep one of them; for one trial each, write --grid {key}=VALUE,VALUE.",
+                    todo=f"Keep one of them; {for_each(declared(key), key, f'--grid {key}=VALUE,VALUE')}.",
                 )
             given[key] = number
             if not elements or isinstance(elements[-1], str):
@@ -136,6 +138,18 @@ def placed_on_command_line(words: Sequence[str]) -> Iterator[None]:
 
 
 def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None:
+    if isinstance(error, UnknownName):
+        for number in _numbers_of(error, words):
+            if _version_of(words[number]) == error.given:
+                error.details = (*error.details, *([f"declared at {error.at}"] if error.at else ()))
+                error.at = place_of_word(words, number)
+                return
+    if isinstance(error, Refused) and "_resources_." in (error.path or ""):
+        for number, word in enumerate(words):
+            of = [words[start + 1] for start in range(number) if words[start] == "--of"][-1:]
+            if f"{error.path}.".startswith(".".join([*of, word.partition("=")[0], ""])):
+                error.at = place_of_word(words, number)
+                return
     details = [line for line in error.details if not line.startswith("in the version {")]
     if len(details) == len(error.details):
         return
@@ -145,7 +159,7 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
         if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
             error.at = place_of_word(words, number)
             error.details = tuple(details)
-            is_one = (number == 0 or words[number - 1] != "--grid") and DIRECTIVES.isdisjoint(key.split("."))
+            is_one = {"--grid", "--of"}.isdisjoint(words[:number]) and DIRECTIVES.isdisjoint(key.split("."))
             if is_one and error.path == key and error.todo is None and "=…" not in visible_words([word])[0]:
                 several = several_values(key, word.partition("=")[2])
                 error.todo = several and f"For one trial each, write {several}."

@@ -124,7 +124,7 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
         task = compose(Project(), target, words, grids)
         for other, own in of_each.items():
             place = partial(_place_after, line, starts[other])
-            task.version(parse_version(own, Project(), [other], place=place), of=other)
+            task.version(parse_version(own, Project(), [other], place=place, is_of=True), of=other)
         for level, k in levels.items():
             if k is not None:
                 getattr(task, level)(k)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Declared",
+    "for_each",
     "hint_at_new_key",
     "place_of_word",
     "read_value",
@@ -82,17 +83,19 @@ class Declared:
         project: The project.
         component: The name of the component.
         elements: The versions on the command line, without `key=value`.
+        is_of: Whether the words follow `--of`, so that no `--grid` gives alternatives for them.
     """
 
-    def __init__(self, project: Project, component: str, elements: Sequence[str]) -> None:
+    def __init__(self, project: Project, component: str, elements: Sequence[str], is_of: bool = False) -> None:
         self._project = project
-        self._component = component
+        self.component = component
         self._elements = tuple(elements)
+        self.is_of = is_of
 
     @cached_property
     def _resolved(self) -> Resolved | None:
         try:
-            return self._project.resolve(self._component, self._elements)
+            return self._project.resolve(self.component, self._elements)
         except MachinableError:
             return None  # reported when the component is resolved with its values
 
@@ -188,7 +191,7 @@ def read_value(
     keys = key.split(".")
     if declared is not None and keys[-1] not in DIRECTIVES and declared.is_text(keys):
         if not in_grid and not _is_hidden(key) and _WORDS.fullmatch(text):
-            note = f"{key} is the text {text!r}; for one trial each, write --grid {key}={text}"
+            note = f"{key} is the text {text!r}; {for_each(declared, key, f'--grid {key}={text}')}"
             echo(f"{place()}: hint: {note}", file=sys.stderr)
         return _as_text(text)
     try:
@@ -199,7 +202,7 @@ def read_value(
             f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
             given=shown,
             details=[f"given {shown!r}", *error.details] if shown == text else [f"given {shown!r}"],
-            todo=f"For one trial each, write --grid {key}={text}."
+            todo=_sentence(for_each(declared, key, f"--grid {key}={text}"))
             if not in_grid and not _is_hidden(key) and len(split_values(text)) > 1
             else f"For text, write {key}='\"…\"'.",
         ) from None
@@ -210,6 +213,21 @@ def read_value(
         for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
             echo(f"{place()}: hint: {hint.message}", file=sys.stderr)
     return value
+
+
+def for_each(declared: Declared | None, key: str, grid: str) -> str:
+    """Return how to get one trial for each of several values: `grid` for the components of the task."""
+    if declared is None or not declared.is_of:
+        return f"for one trial each, write {grid}"
+    one = f"[{declared.component}, {{{key}: VALUE}}]"
+    return (
+        f"--of takes one value: run the command for each, or write --grid '_requires_.NAME={one},{one}' with the name "
+        "that it is required as, _children_.NAME for a child"
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _as_text(text: str) -> str | None:
@@ -302,7 +320,7 @@ def _check_kind(
         value,
         place,
         details=() if at is None else (f"declared at {at}",),
-        todo=_spelling(key, "…" if _is_hidden(key) else text, known, in_grid)
+        todo=_spelling(key, "…" if _is_hidden(key) else text, known, declared, in_grid)
         if path == key
         else f"Write {path}=TEXT, or quote it."
         if isinstance(known, str)
@@ -382,7 +400,7 @@ def split_values(text: str) -> list[str]:
     return [*found, text[start:]]
 
 
-def _spelling(key: str, text: str, known: Any, in_grid: bool) -> str:
+def _spelling(key: str, text: str, known: Any, declared: Declared, in_grid: bool) -> str:
     """Return how to write a value of the declared kind."""
     if text == "None" and not in_grid:
         return f"Write {key}=null."
@@ -395,7 +413,7 @@ def _spelling(key: str, text: str, known: Any, in_grid: bool) -> str:
         return f"Write {key}.KEY=VALUE, or {key}='{{KEY: VALUE}}'. Its keys: {', '.join(map(str, known)) or 'none'}."
     example = next((example for kind, _, example in _KINDS if isinstance(known, kind)), "null")
     if (several := several_values(key, text)) is not None:
-        return f"For one trial each, write {several}."
+        return _sentence(for_each(declared, key, several))
     if in_grid:
         return f"Write {_kind(known)}, such as {example}, between the commas."
     return f"Write {_kind(known)}, such as {key}={example}."

@@ -477,7 +477,7 @@ def _declared(schema: Any) -> dict[str, Any]:
     """Return the types of the keys that a schema declares, by name and alias."""
     if typing_extensions.is_typeddict(schema):
         hints = typing_extensions.get_type_hints(schema, include_extras=True)
-        wrappers = (typing_extensions.Required, typing_extensions.NotRequired)
+        wrappers: tuple[Any, ...] = (typing_extensions.Required, typing_extensions.NotRequired)
         return {
             key: typing.get_args(one)[0] if typing.get_origin(one) in wrappers else one for key, one in hints.items()
         }

@@ -49,8 +49,13 @@ class Capacity:
         """
         errors: dict[str, MachinableError] = {}
 
-        def add(use: Use, text: str, given: object, todo: str, known: Iterable[str] = ()) -> None:
-            error = Refused(f"{use.component} {text}", at=use.at, given=given, known=known, todo=todo)
+        def add(
+            use: Use, text: str, given: object, todo: str, known: Iterable[str] = (), name: str | None = None
+        ) -> None:
+            path = None
+            if name is not None:
+                path = f"{use.component}._resources_.{name}" if use.definition.is_requirement else f"_resources_.{name}"
+            error = Refused(f"{use.component} {text}", at=use.at, path=path, given=given, known=known, todo=todo)
             errors.setdefault(str(error), error)
 
         for use in plan.uses:
@@ -68,15 +73,15 @@ class Capacity:
                     near = near_names(name, self._total)
                     todo = did_you_mean(near) if near else self._undeclared(name, amount)
                     text = f"requests {_text(name, amount)}, but there is no resource {name!r}"
-                    add(use, text, name, todo, self._total)
+                    add(use, text, name, todo, self._total, name)
                 elif amount > total:
-                    text = f"requests {_text(name, amount)}, but there is only {_text(name, total)}"
-                    add(use, text, amount, self._too_few(name))
+                    text = f"requests {_text(name, amount)}, but {_available(name, total)}"
+                    add(use, text, amount, self._too_few(name), name=name)
             for name in self.shared.keys() & wanted.keys():
                 if wanted[name] != int(wanted[name]):
                     exceeds = True
                     text = f"requests {_text(name, wanted[name])}, but shared limits have whole units"
-                    add(use, text, wanted[name], "Request 1.")
+                    add(use, text, wanted[name], "Request 1.", name=name)
             of_host = {name: amount for name, amount in wanted.items() if name not in self.shared}
             if not exceeds and not any(_fits(of_host, host) for host in self._hosts):
                 text = f"requests {' and '.join(_text(*one) for one in of_host.items())}, but no host has all of it"
@@ -161,4 +166,17 @@ def _fits(wanted: Mapping[str, float], there: Mapping[str, float]) -> bool:
 
 
 def _text(name: str, amount: float) -> str:
-    return f"{amount / 1024**3:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}"
+    if name == "memory":
+        return f"{amount / 1024**3:.3g} GiB of memory"
+    return f"{amount:g} {_one(name) if amount == 1 else name}"
+
+
+def _one(name: str) -> str:
+    return name.removesuffix("s") if name in ("cpus", "gpus") else name
+
+
+def _available(name: str, total: float) -> str:
+    """Return how much there is as a clause: none, one or several units, or an amount of memory."""
+    if not total:
+        return f"there is no {_one(name)}"
+    return f"there {'is' if total == 1 or name == 'memory' else 'are'} only {_text(name, total)}"

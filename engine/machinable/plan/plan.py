@@ -239,7 +239,7 @@ class Plan(Sequence[TrialSpec]):
             headings[3:3] = ["requires", "identity"]
         rows = []
         for spec in self[: len(self) if limit is None else limit]:
-            flat = flatten(spec.stored)
+            flat = {key: value for _, values in _parts(spec.definition) for key, value in values.items()}
             names = ", ".join(child.component for child in spec.children)
             numbers = self.rows[spec.index].numbers or [None] * len(levels)
             row = [
@@ -266,17 +266,20 @@ class Plan(Sequence[TrialSpec]):
         return headings, rows
 
     def _differing(self) -> list[str]:
-        """Return the paths whose values differ between trials of one component, in the order of the configuration."""
-        first: dict[str, dict[str, Any]] = {}
+        """Return the paths whose values differ between trials of one component, in the order of the configuration.
+
+        Those of children begin with `children.` and the name or number of the child.
+        """
+        first: dict[tuple[str, ...], dict[str, Any]] = {}
         known: dict[str, None] = {}
         found: set[str] = set()
         for use in self.uses:
-            flat = flatten(use.definition.stored)
-            other = first.setdefault(use.component, flat)
-            known |= dict.fromkeys(flat)
-            for key in {**other, **flat} if other is not flat else ():
-                if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key]):
-                    found.add(key)
+            for part, flat in _parts(use.definition):
+                other = first.setdefault(part, flat)
+                known |= dict.fromkeys(flat)
+                for key in {**other, **flat} if other is not flat else ():
+                    if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key]):
+                        found.add(key)
         return [key for key in known if key in found]
 
     def as_data(self) -> dict[str, Plain]:
@@ -288,3 +291,12 @@ class Plan(Sequence[TrialSpec]):
             "project": self.project_name,
             "trials": [spec.as_data() for spec in self],
         }
+
+
+def _parts(definition: ComponentSpec) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Yield the flat values of a component and of each child, with what they are comparable by."""
+    yield (definition.component,), flatten(definition.stored)
+    for number, child in enumerate(definition.children):
+        name = f"children.{child.called or number}"
+        flat = flatten(child.stored)
+        yield (definition.component, name, child.component), {f"{name}.{key}": value for key, value in flat.items()}
