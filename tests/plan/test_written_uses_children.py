@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import machinable as ml
-from machinable.errors import MachinableError
+from machinable.errors import MachinableError, UnknownName
 from machinable.plan.plan import Plan
 from machinable.plan.task import task_from_data
 
@@ -127,6 +127,33 @@ def test_versions_of_a_named_child_are_alternatives(directory: Path) -> None:
     found = plan(directory, "train", children={"model": ("net", ["~small", None])})
     assert [children(found, index)["model"] for index in range(2)] == [("net", 0), ("net", 1)]
     assert len({spec.uid for spec in found}) == 2
+
+
+def test_a_named_child_without_a_component_is_the_declared_one_with_a_further_version(directory: Path) -> None:
+    def planned(child: Any) -> Plan:
+        task = ml.Task().component("train", children={"model": child})
+        return task_from_data(task.request.as_data()).plan(directory, 1)
+
+    found = planned({"version": [{"layers": 7}, None]})
+    assert [children(found, index)["model"] for index in range(2)] == [("net", 7), ("net", 0)]
+    written = planned(("net", "~small", {"layers": 7}))
+    assert (found[0].uid, found[0].identity) == (written[0].uid, written[0].identity)
+
+
+@pytest.mark.parametrize(
+    ("child", "path", "words"),
+    [
+        ({"modle": {"version": "~small"}}, "children.modle", "Did you mean 'model'"),
+        ({"model": {"verson": "~small"}}, "children.model.verson", "Did you mean 'version'"),
+        ({"model": {"config": {}}}, "children.model.config", "Write {'version': {'config': …}}"),
+    ],
+)
+def test_a_misspelt_named_child_is_refused_with_its_place(
+    directory: Path, child: dict[str, Any], path: str, words: str
+) -> None:
+    with pytest.raises(UnknownName, match=words) as caught:
+        plan(directory, "train", children=child)
+    assert caught.value.path == path
 
 
 def test_a_component_with_children_can_be_required(directory: Path) -> None:

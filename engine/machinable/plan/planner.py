@@ -291,7 +291,8 @@ class _Planner:
         found = self._resolve(asked.name, version, self._task_versions)
         if found is None:
             for (_, child), one in zip(asked.named_children(), child_versions, strict=True):
-                self._resolve(child.name, one, self._task_versions)  # for its errors
+                if child.name:
+                    self._resolve(child.name, one, self._task_versions)  # for its errors
             return -1
         try:
             children = self._children(found.resolved, asked, child_versions, self._task_versions)
@@ -372,7 +373,14 @@ class _Planner:
             _check_removed(over, known, "child", "children", resolved)
             self._warn_of_misspelt("child", over, known, resolved)
             for name, one in {**declared, **over}.items():
-                if name in given:
+                if name in given and not given[name][0].name:
+                    child, version = given[name]
+                    below = declared.get(name)
+                    if isinstance(below, RequirementRequest):
+                        requests[name] = replace(child, name=below.name), (below.version, version), None
+                    elif name not in wrong:
+                        raise _not_declared(name, declared, resolved)
+                elif name in given:
                     requests[name] = (*given[name], None)
                 elif not isinstance(one, ChildRequest):
                     for full_name, _, request in numbered({name: one}):
@@ -755,6 +763,11 @@ def _check_identity(workspace: Workspace, entry: Entry) -> None:
                 details=[f"{other.name} is declared at {other.place}"],
                 todo="Remove `_identity_`, or the other component.",
             )
+
+
+def _not_declared(name: str, declared: Mapping[str, Any], resolved: Resolved) -> UnknownName:
+    todo = f"Name a component: children={{{name!r}: {{'component': …}}}}." if name in declared or not declared else None
+    return UnknownName("declared child", name, declared, at=resolved.entry.place, path=f"children.{name}", todo=todo)
 
 
 def _check_removed(

@@ -37,7 +37,7 @@ class _Request(Struct, frozen=True):
 
 
 class ChildRequest(_Request, frozen=True):
-    """One child; `version` may hold lists."""
+    """One child; `version` may hold lists. Without a name it is the declared child with a further version."""
 
     checkpoint: str | None = None
     flags: Mapping[str, Plain] = {}

@@ -88,7 +88,8 @@ class Task:
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
             children: A child or a list of them, which may be empty, instead of the declared ones, or a mapping of names
                 to children, merged over `_children_`, where None removes one. A child is a name, a tuple, a class, or a
-                mapping with `component`.
+                mapping with `component`, which may lack in a mapping of names: then `version` is laid over the
+                declared child.
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
                 names, tuples, "name:artifact", classes, stored trials "OY1p1o/9c2Eap", lists of such (several under one
                 name), or None to remove one. A list gives the names "0", "1", ….
@@ -287,17 +288,25 @@ def _children(children: Any) -> tuple[ChildRequest, ...] | Mapping[str, ChildReq
         return None
     if isinstance(children, Mapping) and not any(near_names(key, _CHILD_KEYS, cutoff=0.85) for key in children):
         check_names(children, "children", "child")
-        return {name: None if child is None else _child(child) for name, child in children.items()}
+        return {name: None if child is None else _child(child, name) for name, child in children.items()}
     return tuple(map(_child, children if isinstance(children, list) else [children]))
 
 
-def _child(child: Any) -> ChildRequest:
+def _child(child: Any, called: str = "") -> ChildRequest:
+    """Return one child; one that has a name may leave its component to the declaration."""
     given = child if isinstance(child, Mapping) else {"component": child}
     for key in given:
         if key not in _CHILD_KEYS:
-            raise UnknownName("key of a child", key, _CHILD_KEYS)
+            path = f"children.{called}.{key}" if called else None
+            todo = (
+                None if near_names(key, _CHILD_KEYS) else f"Write {{'version': {{{key!r}: …}}}} to set a value of it."
+            )
+            raise UnknownName("key of a child", key, _CHILD_KEYS, path=path, todo=todo)
     if "component" not in given:
-        raise InvalidValue("a child has no `component`", given=dict(given), todo="Write {'component': name}.")
+        if not called:
+            raise InvalidValue("a child has no `component`", given=dict(given), todo="Write {'component': name}.")
+        _, version = _name_and_version(called, given.get("version"), "child")
+        return ChildRequest("", version, _checkpoint(given.get("checkpoint")), _mapping(given.get("flags"), "flags"))
     name, version = _name_and_version(given["component"], given.get("version"), "child")
     if not isinstance(name, (str, type)):
         raise InvalidType(f"a child is a component, not the function {name!r}", given=name)
@@ -429,7 +438,8 @@ def task_from_data(
 
 def _children_from_data(children: Any, code_of: Callable[[str, str], Named]) -> Any:
     def child(one: Mapping[str, Plain]) -> dict[str, Any]:
-        return {**one, "component": _from_text(one["component"], code_of)}
+        named = {"component": _from_text(one["component"], code_of)} if one["component"] else {}
+        return {key: value for key, value in one.items() if key != "component"} | named
 
     if isinstance(children, Mapping):
         return {name: one and child(one) for name, one in children.items()}
