@@ -119,7 +119,6 @@ def test_workers_are_one_job_array_with_the_resources_of_the_trials(slurm: Path,
     assert len(values[0]) == 4
     assert values[0] == values[1]
     assert list((tmp_path / "jobs").iterdir()) == []
-    assert not (slurm / "cancelled").exists()
 
 
 @pytest.mark.parametrize("end", ["preempted", "lost"])
