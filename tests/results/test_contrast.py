@@ -200,4 +200,4 @@ def test_repetitions_differ_in_seeds_only() -> None:
     summary = trials.summary("records.x")
 
     assert [row["n"] for row in summary] == [2, 1, 1, 1, 1, 1, 1]
-    assert summary.settings == ("tags.study", "requires.data.identity", "version")
+    assert summary.settings == ("tags.study", "flags.SIZE", "requires.data.identity", "version")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from machinable.cli.output import message, write_json
 from machinable.cli.targets import chosen_trials, open_storage
 from machinable.display.summary import interval_texts, rows_of, trials_table
-from machinable.display.tables import Table, cell, short_headings, write_table
+from machinable.display.tables import Table, cell, write_table
 from machinable.display.terminal import echo
 from machinable.errors import InvalidValue, UnknownName
-from machinable.results.tables import Tabular, sorted_rows
+from machinable.results.tables import Tabular, short_headings, sorted_rows
 
 if TYPE_CHECKING:
     from machinable.results.storage import Storage

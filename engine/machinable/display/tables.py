@@ -12,6 +12,7 @@ from datetime import date, time, timedelta
 from typing import Any, NamedTuple, TextIO
 
 from machinable.display.terminal import echo
+from machinable.results.tables import short_headings
 from machinable.serialization import dumps
 from machinable.units import shortened
 
@@ -29,7 +30,6 @@ __all__ = [
     "is_terminal",
     "printable",
     "settings_text",
-    "short_headings",
     "styled_lines",
     "table_lines",
     "table_of",
@@ -218,19 +218,6 @@ def _without_equal_columns(table: Table) -> tuple[list[str], Table]:
 
 def _short_headings(table: Table) -> Table:
     return Table(short_headings(table.headings), table.rows)
-
-
-def short_headings(headings: Sequence[str]) -> list[str]:
-    """Return headings such as `optimizer.schedule.rate` shortened to the last parts that distinguish them."""
-    parts = [heading.split(".") for heading in headings]
-    counts = [1] * len(parts)
-    while True:
-        names = [".".join(one[-count:]) for one, count in zip(parts, counts, strict=True)]
-        ambiguous = [i for i, name in enumerate(names) if names.count(name) > 1 and counts[i] < len(parts[i])]
-        if not ambiguous:
-            return names
-        for i in ambiguous:
-            counts[i] += 1
 
 
 def _short_uids(table: Table) -> Table:

@@ -36,8 +36,6 @@ def repetition_key(trial: Trial, without: str | None = None) -> str:
         trial: The trial.
         without: A field that may differ, such as `config.rate`, and what sets it.
     """
-    flags = trial.planned("flags")
-    of_levels = {name.replace("_NUMBER", part) for name in _levels(flags) for part in ("_NUMBER", "_TOTAL", "_SEED")}
     children: Any = trial.planned("children")
     parts: dict[str, Any] = {
         "component": trial.component,
@@ -45,7 +43,7 @@ def repetition_key(trial: Trial, without: str | None = None) -> str:
         "version": trial.version,
         "config": trial.planned("config"),
         "tags": trial.planned("tags"),
-        "flags": {name: value for name, value in flags.items() if name not in _OWN_FLAGS and name not in of_levels},
+        "flags": _chosen_flags(trial),
         "children": [[child["component"], child["config"]] for child in children or ()],
         "requires": {
             name: [one["component"], one["identity"], one.get("artifact")]
@@ -65,6 +63,13 @@ def repetition_key(trial: Trial, without: str | None = None) -> str:
             name: one for name, one in parts["requires"].items() if not f"{rest}.".startswith(f"{name}.")
         }
     return canonical(_equal_numbers(parts))
+
+
+def _chosen_flags(trial: Trial) -> dict[str, Any]:
+    """Return the flags that the user has set."""
+    flags = trial.planned("flags")
+    of_levels = {name.replace("_NUMBER", part) for name in _levels(flags) for part in ("_NUMBER", "_TOTAL", "_SEED")}
+    return {name: value for name, value in flags.items() if name not in _OWN_FLAGS and name not in of_levels}
 
 
 def _equal_numbers(value: Any) -> Any:
@@ -94,6 +99,7 @@ def distinguishing_fields(trials: Iterable[Trial]) -> list[str]:
     fields = [name for name in default_fields(chosen) if name.startswith(("config.", "tags."))]
     if len({trial.component for trial in chosen}) > 1:
         fields.insert(0, "component")
+    fields += differing_paths(list(map(_chosen_flags, chosen)), "flags")
     requires = [{name: one["identity"] for name, one in trial.planned("requires").items()} for trial in chosen]
     fields += [f"{path}.identity" for path in differing_paths(requires, "requires")]
     known = [find_field(name) for name in fields]

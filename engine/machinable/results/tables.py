@@ -14,7 +14,7 @@ from machinable.results.query import is_number
 from machinable.results.records import data_frame
 from machinable.serialization import dumps
 
-__all__ = ["Tabular", "exact_text", "format_cell", "sorted_rows"]
+__all__ = ["Tabular", "exact_text", "format_cell", "short_headings", "sorted_rows"]
 
 _MAX_WIDTH = 40  # characters of a cell
 
@@ -117,6 +117,19 @@ class Tabular(ABC):
 def sorted_rows(rows: Sequence[dict[str, Any]], column: str, descending: bool) -> list[dict[str, Any]]:
     """Return rows in the order of a column, those without a value, or with NaN, last."""
     return [rows[number] for number in in_order([row[column] for row in rows], descending)]
+
+
+def short_headings(headings: Sequence[str]) -> list[str]:
+    """Return headings such as `optimizer.schedule.rate` shortened to the last parts that distinguish them."""
+    parts = [heading.split(".") for heading in headings]
+    counts = [1] * len(parts)
+    while True:
+        names = [".".join(one[-count:]) for one, count in zip(parts, counts, strict=True)]
+        ambiguous = [i for i, name in enumerate(names) if names.count(name) > 1 and counts[i] < len(parts[i])]
+        if not ambiguous:
+            return names
+        for i in ambiguous:
+            counts[i] += 1
 
 
 def exact_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import compress
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.plan.table import html_table, text_table
@@ -32,6 +32,9 @@ from machinable.results.repetitions import (
 from machinable.results.summary import INTERVALS, Summary, figures
 from machinable.results.tables import Tabular, format_cell
 from machinable.results.trial import Trial
+
+if TYPE_CHECKING:
+    from machinable.results.chart import Chart, RowReader
 
 __all__ = ["STATES", "Trials"]
 
@@ -285,6 +288,59 @@ class Trials(Tabular, Sequence[Trial]):
         (values,) = self._values_of([between]).values()
         return contrast(
             metric, between, baseline, list(zip(self._trials, values, strict=True)), *self._measured(metric)
+        )
+
+    def chart(
+        self,
+        metric: str,
+        x: str | None = None,
+        by: str | Iterable[str] | None = None,
+        *,
+        kind: str | None = None,
+        band: str | None = "95%",
+        smooth: float = 0.0,
+        log: str = "",
+        reader: RowReader | None = None,
+    ) -> Chart:
+        """Return what a picture of a field shows, as plain data: series of points with intervals.
+
+        Only repetitions are pooled, as in `summary`; what else distinguishes trials gets separate series. Curves are
+        means over the rows of all trials that have some, also while they run; failed trials are left out unless there
+        are only failed ones. Everything else shows finished and reused trials.
+
+        Args:
+            metric: The field of the vertical axis, or of the colours of a heat map, such as `records.accuracy`.
+            x: The horizontal axis: a column of the rows, such as `_iteration`, or a field. Default: the iteration if
+                the metric is a column with several rows, else a bar for each setting.
+            by: The fields whose values have separate colours, or are the vertical axis of a heat map. Default: what
+                distinguishes the trials.
+            kind: `curves`, `bars`, `scatter` or `heatmap`. Default: curves over rows and over numbers among the
+                settings, scatter over other numbers, else bars.
+            band: The interval around a mean: `95%` (Student's t), `sd`, `range` (minimum and maximum) or `none`.
+            smooth: The weight of an exponential moving average along each curve over rows, from 0 to below 1.
+            log: The logarithmic axes: `x`, `y` or `xy`.
+            reader: What has read rows already, for several charts of the same trials.
+
+        Raises:
+            UnknownName: No trial has such a field, or there is no such kind, band or axis.
+            InvalidType: A value is not a number.
+            InvalidValue: There is nothing to draw.
+        """
+        from machinable.results.chart import chart  # tables do without it
+
+        fields = [by] if isinstance(by, str) else list(by or ())
+        return chart(
+            self._trials,
+            metric,
+            x,
+            fields,
+            self._values_of,
+            self._measured,
+            kind=kind,
+            band=band,
+            smooth=smooth,
+            log=log,
+            reader=reader,
         )
 
     def _measured(self, metric: str) -> tuple[dict[Trial, Measured], dict[Trial, str]]:
