@@ -9,6 +9,7 @@ How a page is read:
 * In a console block, lines that begin with `$ ` are commands and the lines below them what they show; without any
   such line all lines are commands. Each ends with exit code 0 unless `$ echo $?` shows another one.
 * Commands in a bash block need several hosts; those that can be run are in tests/journeys/test_ray_hosts.py.
+* A block in braces, such as `{toctree}`, is a directive of the site, which tests/test_site.py builds.
 * `…` in what is expected stands for anything within a line, alone on a line for any lines. Times, durations, the
   working directory and the widths of columns may differ.
 """
@@ -30,7 +31,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
 import machinable as ml
 from machinable.errors import MachinableError
@@ -42,7 +42,7 @@ from tests.test_floor_plan import FLOORS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
 INSTALLS = "python3 -m venv"  # such commands are compared, not run
 
 
@@ -129,7 +129,7 @@ class Reader:
                 self.type(block, place)
             elif block.language == "json":
                 json.loads(block.text)
-            elif block.language == "bash":
+            elif block.language == "bash" or block.language.startswith("{"):
                 pass
             else:
                 assert block.language == "text", f"{place}: {block.language} without a file name"
@@ -239,7 +239,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix())
 def test_a_reader_who_types_a_page_gets_what_it_shows(page: Path, desk: Path) -> None:
     Reader(page, desk).read()
 
@@ -289,13 +289,14 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
     assert broken == []
 
 
-def test_every_page_can_be_reached_and_is_in_the_navigation() -> None:
-    pages = {page.name for page in DOCS.glob("*.md")}
-    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    assert {name for entry in navigation for name in entry.values()} == pages
-    for start in (ROOT / "README.md", DOCS / "index.md"):
-        linked = {link.partition("#")[0].rpartition("/")[2] for link in re.findall(r"\]\(([^)]+)\)", start.read_text())}
-        assert pages - {"index.md"} <= linked, start.name
+def test_every_page_is_in_the_navigation() -> None:
+    listed = {DOCS / "index.md"}
+    for page in PAGES[1:]:
+        for block in blocks_of(page.read_text(encoding="utf-8")):
+            if block.language == "{toctree}":
+                names = [line for line in block.text.split() if not line.startswith(":")]
+                listed |= {(page.parent / f"{name}.md").resolve() for name in names}
+    assert sorted(set(PAGES[1:]) - listed) == [], "list it in a toctree: of docs/guide.md, docs/how-to/index.md, …"
 
 
 def test_the_commands_that_make_environments_are_those_that_are_checked() -> None:

@@ -41,7 +41,7 @@ NOT_OURS = {
     "build",
     "dist",
     "results",
-    "site",
+    "_build",
     "venv",
 }
 

@@ -21,6 +21,7 @@ SUBJECTS = {
     "test_documentation.py",
     "test_floor_plan.py",
     "test_package.py",
+    "test_site.py",
     "test_tree.py",
     "test_words.py",
 }
