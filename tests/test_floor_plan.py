@@ -26,7 +26,7 @@ FLOORS = (
     ("component",),
     ("results",),
     ("trial",),
-    ("display", "listeners", "callbacks"),
+    ("display", "listeners", "callbacks", "search"),
     ("execution",),
     ("replay",),
     ("cli", "testing"),
@@ -35,6 +35,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # The entry points: they may import everything, and nothing may import them.
 FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
+    "optuna": ["machinable.search.optuna"],
     "fs": ["machinable.storage.pyfilesystem"],
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
     "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
@@ -55,7 +56,21 @@ JSON_PARSERS = {
     "machinable.replay.rerun",  # what its own process has answered
     "machinable.testing.engine",  # what it has just written
 }
-HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich", "submitit")
+HEAVY = (
+    "boto3",
+    "click",
+    "fs",
+    "git",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "pandas",
+    "pydantic",
+    "ray",
+    "redis",
+    "rich",
+    "submitit",
+)
 
 
 class Import(NamedTuple):

@@ -26,9 +26,15 @@ PUBLIC = {
     "Task",
     "__version__",
     "cached",
+    "choice",
     "errors",
     "execute",
     "grid",
+    "lograndint",
+    "loguniform",
+    "quniform",
+    "randint",
+    "uniform",
 }
 NOT_OURS = {
     ".git",

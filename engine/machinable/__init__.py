@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from machinable.engines.base import Engine
     from machinable.execution.execute import execute
     from machinable.plan.declared import Project
-    from machinable.plan.grid import grid
     from machinable.plan.plan import Plan
     from machinable.plan.task import Task
     from machinable.results.execution import Execution
     from machinable.results.storage import Storage
+    from machinable.search.domains import choice, grid, lograndint, loguniform, quniform, randint, uniform
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,9 +31,15 @@ __all__ = [
     "Task",
     "__version__",
     "cached",
+    "choice",
     "errors",
     "execute",
     "grid",
+    "lograndint",
+    "loguniform",
+    "quniform",
+    "randint",
+    "uniform",
 ]
 
 # Imported on first use: a command that shows its help needs none of them.
@@ -47,8 +53,14 @@ _MODULES = {
     "Storage": "machinable.results.storage",
     "Task": "machinable.plan.task",
     "cached": "machinable.component.cached",
+    "choice": "machinable.search.domains",
     "execute": "machinable.execution.execute",
-    "grid": "machinable.plan.grid",
+    "grid": "machinable.search.domains",
+    "lograndint": "machinable.search.domains",
+    "loguniform": "machinable.search.domains",
+    "quniform": "machinable.search.domains",
+    "randint": "machinable.search.domains",
+    "uniform": "machinable.search.domains",
 }
 
 

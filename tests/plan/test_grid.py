@@ -62,7 +62,7 @@ def test_a_grid_of_nothing_is_one_version_that_changes_nothing() -> None:
         (lambda: ml.grid({"data..x": [1]}), "'data..x' is not a key", "Write the names of keys"),
         (lambda: ml.grid({"": [1]}), "'' is not a key", "Write the names of keys"),
         (lambda: ml.grid({3: [1]}), "the keys of a grid are text, not 3", ""),  # type: ignore[dict-item]
-        (lambda: ml.grid([1, 2]), "grid takes a mapping from keys to lists of values, not [1, 2]", "Write grid(rate="),  # type: ignore[arg-type]
+        (lambda: ml.grid("ab"), "grid takes a mapping from keys to lists of values, not 'ab'", "Write grid(rate="),
         (
             lambda: ml.grid(a=range(1000), b=range(1000), c=range(1000)),
             "the grid has more than 10,000,000 combinations: 1,000 x 1,000 x 1,000",

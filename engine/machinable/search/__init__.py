@@ -1,0 +1,1 @@
+"""Search for good settings: domains, samplers, pruners, and what a search has found. No files, no processes."""
