@@ -43,7 +43,7 @@ from tests.test_floor_plan import FLOORS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
-INSTALLS = "python3 -m venv"  # such commands are compared, not run
+INSTALLS = "python3 -m venv"  # such commands, and those below them, are compared, not run
 
 
 class Block(NamedTuple):
@@ -181,7 +181,7 @@ class Reader:
                 assert expected == [str(self.exit_code)], f"{place}: `{commands[index - 1][0]}`"
                 continue
             if command.startswith(INSTALLS):
-                continue
+                break
             shown = self.command(command, place)
             if has_prompts:
                 compare(shown, "\n".join(expected) + "\n", f"{place}: `{command}`")
@@ -302,20 +302,21 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_commands_that_make_environments_are_those_that_are_checked() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     first, tests = [line for line in readme.splitlines() if line.startswith(INSTALLS)]
+    assert first == "python3 -m venv .venv && source .venv/bin/activate && pip install -q ."
     assert f"    {tests}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     command = "-m pytest -n auto --dist loadgroup"
     assert tests.split(" && ")[1:] == [".venv/bin/pip install -q -e '.[test]'", f".venv/bin/python {command}"]
     assert "pip\" install --quiet '.[test]'" in script
     assert f'/bin/python" {command}' in script
-    assert first.split(" && ")[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -q ."]
 
 
 def test_the_first_command_of_the_readme_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    first = next(line for line in readme.splitlines() if line.startswith(INSTALLS))
-    words = shlex.split(first.split(" && ")[2])
-    assert words[0] == ".venv/bin/machinable"
+    install, _, rest = readme[readme.index(INSTALLS) :].partition("\n")
+    assert install.split(" && ")[1] == "source .venv/bin/activate"
+    words = shlex.split(rest.splitlines()[0])
+    assert words[0] == "machinable"
     monkeypatch.chdir(ROOT)
     shown, code = typed([*words[1:], "--dry"])
     assert code == 0, shown

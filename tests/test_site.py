@@ -16,9 +16,10 @@ import pytest
 
 import machinable as ml
 from docs.__main__ import broken_links
+from docs.recording import FILE, record, text_of
 from machinable import errors, events, testing
 from machinable.cli.commands import COMMANDS
-from tests.test_documentation import DOCS, PAGES, ROOT, typed
+from tests.test_documentation import DOCS, PAGES, ROOT, normalized, typed
 
 REFERENCE = DOCS / "reference"
 
@@ -62,6 +63,21 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="x">')
 
     assert broken_links(tmp_path) == ["a.html: #lost", "a.html: b.html#y", "a.html: c.svg"]
+
+
+# --- README
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_the_recording_shows_what_its_commands_print() -> None:
+    assert normalized(text_of(FILE.read_text(encoding="utf-8"))) == normalized(text_of(record())), (
+        "record again: python -m docs.recording"
+    )
 
 
 # --- lists in which people look things up
