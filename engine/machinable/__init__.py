@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from machinable.engines.base import Engine
     from machinable.execution.execute import execute
     from machinable.plan.declared import Project
+    from machinable.plan.grid import grid
     from machinable.plan.plan import Plan
     from machinable.plan.task import Task
     from machinable.results.execution import Execution
     from machinable.results.storage import Storage
-    from machinable.search.domains import choice, grid, lograndint, loguniform, quniform, randint, uniform
+    from machinable.search.domains import choice, lograndint, loguniform, quniform, randint, uniform
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,7 +56,7 @@ _MODULES = {
     "cached": "machinable.component.cached",
     "choice": "machinable.search.domains",
     "execute": "machinable.execution.execute",
-    "grid": "machinable.search.domains",
+    "grid": "machinable.plan.grid",
     "lograndint": "machinable.search.domains",
     "loguniform": "machinable.search.domains",
     "quniform": "machinable.search.domains",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import is_
 from typing import Any, TypeAlias
@@ -33,6 +33,7 @@ __all__ = [
     "decode",
     "dumps",
     "encode",
+    "equal_pair",
     "is_hidden",
     "is_too_deep",
     "loads",
@@ -340,6 +341,16 @@ def _inside(value: Any) -> Iterable[Any]:
 def too_deep() -> ValueError:
     """Return the error for a value that is nested too deeply."""
     return ValueError(f"lists and mappings are nested deeper than {MAX_DEPTH} levels")
+
+
+def equal_pair(values: Sequence[Plain]) -> tuple[int, int] | None:
+    """Return the positions of the first value that is equal to an earlier one, the earlier one first."""
+    known: dict[str, int] = {}
+    for number, value in enumerate(values):
+        earlier = known.setdefault(canonical(value), number)
+        if earlier != number:
+            return earlier, number
+    return None
 
 
 def is_hidden(key: object) -> bool:

@@ -237,20 +237,30 @@ def test_a_missing_library_is_an_error_that_says_how_to_install_it(monkeypatch: 
     )
 
 
-def test_random_search_imports_neither_optuna_nor_pandas_and_optuna_logs_nothing() -> None:
+def test_random_search_does_not_import_optuna() -> None:
     program = """
 import sys, machinable as ml
+from machinable.search.pruner import make_pruner
 from machinable.search.sampler import make_sampler
 from machinable.search.space import read_space
-space = read_space({"a": ml.uniform(0, 1)})
-make_sampler("random", space, "min", 1).ask(0)
+make_sampler("random", read_space({"a": ml.uniform(0, 1)}), "min", 1).ask(0)
+make_pruner("asha", "min")
 print({"optuna", "pandas", "sklearn"} & set(sys.modules))
-for name in ("tpe", "cmaes", "qmc"):
-    make_sampler(name, space, "min", 1).ask(0)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (result.stdout, result.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "qmc", "nsgaii"])
+def test_optuna_logs_nothing_and_keeps_its_verbosity(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    sampler = make_sampler(name, SPACE, "min", 1)
+    for number in range(3):
+        sampler.tell(Sample(number, sampler.ask(number) or {}), 1.0)
+
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == before
 
 
 def test_errors_of_samplers_are_ours() -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from machinable.cli.values import Declared, hint_at_new_key, read_value, split_values
 from machinable.errors import InvalidValue, MachinableError, Place
 from machinable.execution.environment import visible_words
-from machinable.plan.grid import check_axes, equal_pair
-from machinable.serialization import Plain
+from machinable.plan.grid import check_axes
+from machinable.serialization import Plain, equal_pair
 
 __all__ = ["Grids", "check_form", "read_grids"]
 

@@ -23,11 +23,11 @@ from machinable.config.resolve import find_component
 from machinable.config.tasks import TaskEntry
 from machinable.config.versions import MAX_ALTERNATIVES, alternatives
 from machinable.errors import InvalidType, MachinableError, MalformedText, Place, SeveralErrors, UnknownName
-from machinable.plan.grid import check_axes, combinations, equal_pair, shown_value
+from machinable.plan.grid import check_axes, combinations, shown_value
 from machinable.plan.identity import version_key
 from machinable.plan.request import ComponentRequest
 from machinable.plan.task import Task, laid_over
-from machinable.serialization import Plain, as_plain, without_hidden
+from machinable.serialization import Plain, as_plain, equal_pair, without_hidden
 
 __all__ = [
     "COMPONENT_KEYS",

@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from machinable.config.versions import MAX_ALTERNATIVES
 from machinable.errors import InvalidType, InvalidValue, MachinableError
-from machinable.serialization import Plain, as_plain, canonical, is_hidden
+from machinable.serialization import Plain, as_plain, equal_pair, is_hidden
 
-__all__ = ["check_axes", "combinations", "equal_pair", "grid", "shown_value"]
+if TYPE_CHECKING:
+    from machinable.search.domains import Choice
+
+__all__ = ["check_axes", "combinations", "grid", "shown_value"]
 
 
-def grid(values: Mapping[str, Iterable[Any]] | None = None, /, **more: Iterable[Any]) -> list[dict[str, Plain]]:
+@overload
+def grid(values: Mapping[str, Iterable[Any]] | None = None, /, **more: Iterable[Any]) -> list[dict[str, Plain]]: ...
+
+
+@overload
+def grid(values: Sequence[Any], /) -> Choice: ...
+
+
+def grid(values: Any = None, /, **more: Iterable[Any]) -> list[dict[str, Plain]] | Choice:
     """Return a version for each combination of values; those of the last key vary fastest.
 
     A list of versions goes wherever a version goes: `.component("train", ("~deep", grid(rate=[0.1, 0.01])))`.
+    In the space of a search, `grid([0.1, 0.01])` is a domain whose values are tried in turn.
 
     Args:
-        values: A list of values for each key; here, keys may have dots: `{"data.name": ["a", "b"]}`.
+        values: A list of values for each key; here, keys may have dots: `{"data.name": ["a", "b"]}`. For the domain of
+            a search, a list of values.
         more: A list of values for each key, after those of `values`.
 
     Raises:
@@ -28,6 +41,10 @@ def grid(values: Mapping[str, Iterable[Any]] | None = None, /, **more: Iterable[
             other, or there are more combinations than a plan can have.
         WrongType: A value is not plain data.
     """
+    if isinstance(values, (list, tuple, range)) and not more:
+        from machinable.search.domains import grid as in_turn  # most tasks search nothing
+
+        return in_turn(values)
     if values is not None and not isinstance(values, Mapping):
         raise InvalidType(
             f"grid takes a mapping from keys to lists of values, not {values!r}",
@@ -99,16 +116,6 @@ def check_axes(axes: Mapping[str, Sequence[Plain]]) -> Iterator[MachinableError]
             f"the grid has more than {MAX_ALTERNATIVES:,} combinations: {lengths}",
             todo="Give fewer values, or split the grid into several executions.",
         )
-
-
-def equal_pair(values: Sequence[Plain]) -> tuple[int, int] | None:
-    """Return the positions of the first value that is equal to an earlier one, the earlier one first."""
-    known: dict[str, int] = {}
-    for number, value in enumerate(values):
-        earlier = known.setdefault(canonical(value), number)
-        if earlier != number:
-            return earlier, number
-    return None
 
 
 def combinations(axes: Mapping[str, Sequence[Plain]]) -> Iterator[dict[str, Plain]]:

@@ -1,1 +1,1 @@
-"""Search for good settings: domains, samplers, pruners, and what a search has found. No files, no processes."""
+"""Search for good settings: domains, spaces, samplers, pruners, importance. No files, no processes."""

@@ -12,9 +12,7 @@ import msgspec
 
 from machinable.errors import InvalidType, InvalidValue
 from machinable.factories import check_options
-from machinable.plan.grid import equal_pair
-from machinable.plan.grid import grid as versions
-from machinable.serialization import Plain, as_plain, is_hidden
+from machinable.serialization import Plain, as_plain, equal_pair, is_hidden
 
 __all__ = [
     "DOMAINS",
@@ -227,34 +225,22 @@ def choice(options: Iterable[Any]) -> Choice:
     return _choice("choice", options)
 
 
-def grid(values: Any = None, /, **more: Iterable[Any]) -> Any:
-    """Try each value of a list in a search; or return the versions of a task for all combinations of several lists.
-
-    `grid([32, 64])` is a domain of a search: the samplers "grid" and "random" take its values in turn, for others it is
-    a choice. `grid(rate=[0.1, 0.01], hidden=[[32], [64]])` is a list of versions, one for each combination; those of
-    the last key vary fastest.
+def grid(options: Iterable[Any]) -> Choice:
+    """Try each of several values: the samplers "grid" and "random" take them in turn, for others it is a choice.
 
     Args:
-        values: A list of values, or a mapping from keys, which may have dots, to lists of values.
-        more: A list of values for each key, after those of the mapping.
+        options: The values in a list.
 
     Raises:
-        InvalidType, InvalidValue: A value is not a list, a list is empty or has equal values, keys contradict each
-            other, or there are more combinations than a plan can have.
+        InvalidType, InvalidValue: It is not a list, is empty, or has the same value twice.
         WrongType: A value is not plain data.
     """
-    if isinstance(values, (list, tuple, range)) and not more:
-        return _choice("grid", values)
-    return versions(values, **more)
-
-
-def _grid(options: Iterable[Any]) -> Choice:
     return _choice("grid", options)
 
 
 DOMAINS: Mapping[str, Callable[..., Domain]] = {
     "choice": choice,
-    "grid": _grid,
+    "grid": grid,
     "lograndint": lograndint,
     "loguniform": loguniform,
     "quniform": quniform,
@@ -275,7 +261,7 @@ def domain_from(kind: str, arguments: Any) -> Domain:
         named = dict(arguments)
         check_options(function, f"the domain {kind!r}", named)
         return function(**named)
-    if function in (choice, _grid):
+    if function in (choice, grid):
         return function(arguments)
     if isinstance(arguments, (str, bytes)) or not isinstance(arguments, Iterable):
         todo = f"Write {_usage(kind)}."

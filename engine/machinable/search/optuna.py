@@ -23,6 +23,7 @@ from machinable.search.sample import Mode, Sample
 from machinable.search.space import Space
 
 __all__ = [
+    "OptunaPruner",
     "OptunaSampler",
     "distribution",
     "finite",
@@ -247,3 +248,48 @@ class OptunaSampler:
                 given=self._name,
                 todo="See its options in the documentation of Optuna, or choose another one.",
             ) from error
+
+
+class OptunaPruner:
+    """Ask a pruner of Optuna: one study for each repetition, one of its trials for each of ours."""
+
+    def __init__(self, pruner: Any, mode: Mode, name: str) -> None:
+        self._pruner = pruner
+        self._mode: Mode = mode
+        self._name = name
+        self._studies: dict[int, Any] = {}
+        self._trials: dict[int, dict[int, Any]] = {}  # by sample and repetition
+
+    def judge(self, sample: int, repeat: int, iteration: int, value: float) -> str | None:
+        """Return why a trial does not go on, None if it does.
+
+        Raises:
+            InvalidValue: The pruner raises an error.
+        """
+        try:
+            with quiet():
+                if repeat not in self._studies:
+                    self._studies[repeat] = study(self._mode, pruner=deepcopy(self._pruner))
+                trials = self._trials.setdefault(sample, {})
+                if repeat not in trials:
+                    trials[repeat] = self._studies[repeat].ask()
+                trials[repeat].report(finite(value, self._mode), iteration)
+                pruned = trials[repeat].should_prune()
+        except Exception as error:
+            raise InvalidValue(
+                f"the pruner {self._name!r} of Optuna raises {type(error).__name__} at iteration {iteration} of sample "
+                f"{sample}: {error}",
+                given=self._name,
+                todo="See its options in the documentation of Optuna, or choose another one.",
+            ) from error
+        return f"{self._name}: {value:.6g} at iteration {iteration}" if pruned else None
+
+    def end(self, sample: int, value: float | None) -> None:
+        """Let the trials of a sample count as complete, with which some pruners compare others."""
+        state = import_optuna().trial.TrialState
+        with quiet():
+            for repeat, trial in self._trials.pop(sample, {}).items():
+                if value is None:
+                    self._studies[repeat].tell(trial, state=state.FAIL)
+                else:
+                    self._studies[repeat].tell(trial, finite(value, self._mode))

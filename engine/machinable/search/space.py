@@ -234,7 +234,7 @@ def _no_domain(path: str, value: Any) -> MachinableError:
         return InvalidType(f"{value!r} is a domain of {module}", path=path, given=value, todo=todo)
     if callable(value):
         name = getattr(value, "__name__", repr(value))
-        called = f"Call it: {name}(…)." if value in DOMAINS.values() or value in _functions() else None
+        called = f"Call it: {name}(…)." if name in DOMAINS else None
         return InvalidType(f"{name} is a function, not a domain", path=path, given=value, todo=called or _EXAMPLE)
     if isinstance(value, (list, tuple, set, frozenset, range)):
         shown = list(value)
@@ -242,12 +242,6 @@ def _no_domain(path: str, value: Any) -> MachinableError:
     else:
         todo = "Set a value that does not vary in the version of the task, or write a domain: uniform(0, 1)."
     return InvalidType(f"{value!r} is not a domain", path=path, given=value, todo=todo)
-
-
-def _functions() -> list[Any]:
-    from machinable.search.domains import grid
-
-    return [grid]
 
 
 def read_domain(text: str, place: Callable[[int], Place] | None = None) -> Domain:
