@@ -38,6 +38,7 @@ ONLY_IMPORTERS = {
     "optuna": ["machinable.search.optuna"],
     "fs": ["machinable.storage.pyfilesystem"],
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
+    "matplotlib": ["machinable.results.figure"],
     "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
     "submitit": ["machinable.engines.slurm.options"],
 }
@@ -62,6 +63,7 @@ HEAVY = (
     "fs",
     "git",
     "jinja2",
+    "matplotlib",
     "numpy",
     "optuna",
     "pandas",

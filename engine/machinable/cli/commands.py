@@ -19,6 +19,7 @@ COMMANDS = {
     "tail": "Show the latest rows and log lines of an execution.",
     "compare": "Show executions or trials side by side.",
     "diff": "Show how two executions or trials differ.",
+    "plot": "Draw a figure: curves, bars, scatter or a heat map.",
     "report": "Write an HTML report about executions.",
     "tag": "Add tags to an execution or a trial.",
     "note": "Add a note to an execution or a trial.",

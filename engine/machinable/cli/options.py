@@ -454,6 +454,48 @@ _command(
     _JSON,
 )
 _command(
+    "plot",
+    "plot:plot_command",
+    """Draw a figure of fields of trials: means of repetitions with 95 % intervals.
+
+    The trials are those of a storage, or of the executions and trials ID, that satisfy the conditions. Without --kind,
+    the fields decide: curves over the iterations or over numbers of a setting, scatter over other numbers, else bars. A
+    figure that exists is replaced, any other file is not.
+    """,
+    _argument("identifiers", "targets_and_fields", nargs=-1, metavar="[ID[/TRIAL] | CONDITION]…"),
+    _STORAGE,
+    _WHERE,
+    _option(
+        "--metric",
+        complete="fields",
+        metavar="F,…",
+        help="The vertical axis, such as records.loss; several are drawn one below the other. Default: the only one.",
+    ),
+    _option(
+        "--x",
+        complete="fields",
+        metavar="F",
+        help="The horizontal axis: a column of rows, or a field. Default: the iteration, or a bar for each setting.",
+    ),
+    _option("--by", complete="fields", metavar="F,…", help="Fields with separate colours. Default: what differs."),
+    _option(
+        "--kind", type=click.Choice(["curves", "bars", "scatter", "heatmap"]), help="Default: what suits the fields."
+    ),
+    _option(
+        "--band",
+        type=click.Choice(["95%", "sd", "range", "none"]),
+        default="95%",
+        help="The interval: 95 % of the mean (default), standard deviation, minimum to maximum, or none.",
+    ),
+    _option(
+        "--smooth", type=float, default=0.0, metavar="W", help="Weight of a moving average, such as 0.9. Default: 0."
+    ),
+    _option("--log", type=click.Choice(["x", "y", "xy"]), help="Logarithmic axes."),
+    _option("--size", type=float, nargs=2, metavar="W H", help="Inches. Default: a column of a paper, 3.4 wide."),
+    _option("-o", "--to", "file", complete="files", metavar="FILE", help="The file: .pdf, .svg or .png."),
+    _JSON,
+)
+_command(
     "report",
     "show:report_command",
     "Write one self-contained HTML file with tables, curves and failures of executions or trials.",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from machinable import ids
 from machinable.display.terminal import echo
+from machinable.errors import InvalidValue
 from machinable.serialization import Plain, canonical, decode, dumps
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ __all__ = [
     "execution_data",
     "failures_report",
     "message",
+    "replace_file",
     "rerun_command",
     "short_warnings",
     "trial_data",
@@ -37,6 +40,38 @@ _PYTHON_ONLY = ("children", "flags", "checkpoint", "resources", "requires")
 def message(text: str) -> None:
     """Write a message to stderr."""
     echo(text, file=sys.stderr)
+
+
+def replace_file(path: str, content: bytes, todo: str) -> None:
+    """Write a file in one step, so that a reader never meets a part of it; a link stays, and so do permissions.
+
+    Args:
+        path: The file, whose directory exists.
+        content: Its bytes.
+        todo: What to do where that is not possible.
+
+    Raises:
+        InvalidValue: It cannot be written.
+    """
+    target = os.path.realpath(path)
+    new = f"{target}.{os.getpid()}.new"
+    try:
+        if os.path.lexists(target) and not os.path.isfile(target):  # a pipe, a terminal or a directory
+            with open(target, "wb") as file:
+                file.write(content)
+            return
+        try:
+            with open(new, "xb") as file:
+                file.write(content)
+            if os.path.exists(target):
+                shutil.copymode(target, new)
+            os.replace(new, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+    except OSError as error:
+        raise InvalidValue(f"cannot write {path}: {error.strerror}", given=path, todo=todo) from error
 
 
 def write_json(data: Any) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
-__all__ = ["chosen_storage", "chosen_trials", "find_trial", "open_storage", "parse_target", "parse_targets"]
+__all__ = [
+    "chosen_storage",
+    "chosen_trials",
+    "field_names",
+    "find_trial",
+    "open_storage",
+    "parse_target",
+    "parse_targets",
+]
 
 
 def open_storage(given: str | None) -> Storage:
@@ -92,6 +100,18 @@ def chosen_trials(storage: Storage, words: Sequence[str]) -> Trials:
     targets = [parse_target(storage, word) for word in words if not is_condition(word)]
     found = Trials({id(trial): trial for target in targets for trial in target.trials}.values())
     return (found if targets else storage.trials).where(*conditions)
+
+
+def field_names(text: str | None, option: str) -> list[str]:
+    """Return the fields in a list with commas, each once."""
+    if text is None:
+        return []
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InvalidValue(
+            f"{option} {text!r} lacks a field", given=text, todo="Separate fields by commas: status,records.loss"
+        )
+    return list(dict.fromkeys(names))
 
 
 def find_trial(execution: Execution, uid: str) -> Trial:

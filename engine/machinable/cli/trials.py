@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.output import message, write_json
-from machinable.cli.targets import chosen_trials, open_storage
+from machinable.cli.targets import chosen_trials, field_names, open_storage
 from machinable.display.summary import interval_texts, rows_of, trials_table
 from machinable.display.tables import Table, cell, write_table
 from machinable.display.terminal import echo
@@ -48,11 +48,11 @@ def trials_command(
         words = " and ".join(f"--{name}" for name in given)
         raise InvalidValue(f"{words} exclude each other", given=words, todo="Keep one of them.")
     form = given[0] if given else None
-    fields = _names(columns, "--columns")
+    fields = field_names(columns, "--columns")
     with open_storage(storage) as opened:
         found = chosen_trials(opened, identifiers).where(*conditions)
         if by is not None:
-            _summarise(opened, found, _names(by, "--by"), fields, sort, descending, top, form, wide)
+            _summarise(opened, found, field_names(by, "--by"), fields, sort, descending, top, form, wide)
             return
         if sort is not None:
             found = found.sort(sort, descending)
@@ -70,18 +70,6 @@ def trials_command(
             write_table(Table(fields, [[cell(row[field]) for field in fields] for row in rows]), wide=wide)
         else:
             write_table(trials_table(rows_of(found), found), wide=wide)
-
-
-def _names(text: str | None, option: str) -> list[str]:
-    """Return the fields in a list with commas, each once."""
-    if text is None:
-        return []
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise InvalidValue(
-            f"{option} {text!r} lacks a field", given=text, todo="Separate fields by commas: status,records.loss"
-        )
-    return list(dict.fromkeys(names))
 
 
 def _write(table: Tabular, form: str) -> None:

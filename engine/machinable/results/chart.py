@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -21,16 +23,35 @@ from machinable.results.repetitions import (
     separate_values,
 )
 from machinable.results.summary import t_interval
-from machinable.results.tables import format_cell, short_headings
+from machinable.results.tables import format_cell, short_headings, short_text
 from machinable.results.trial import Trial
 
-__all__ = ["BANDS", "KINDS", "Chart", "Point", "RowReader", "Series", "axis_label", "chart", "thinned"]
+__all__ = [
+    "BANDS",
+    "COLOURS",
+    "KINDS",
+    "MAX_SERIES",
+    "Chart",
+    "Point",
+    "RowReader",
+    "Series",
+    "axis_label",
+    "caption",
+    "chart",
+    "legend_title",
+    "number_text",
+    "thinned",
+]
 
 KINDS = ("curves", "bars", "scatter", "heatmap")
 BANDS = ("95%", "sd", "range", "none")
 AXES = ("", "x", "y", "xy")
+# Distinguishable with colour blindness (M. Okabe and K. Ito, Color Universal Design, 2008), and then in dashes.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+MAX_SERIES = 4 * len(COLOURS)  # that are drawn: more cannot be distinguished
 MAX_POINTS = 1000  # of a curve; more cannot be distinguished
 MAX_CATEGORIES = 60  # on an axis
+LONG_NAME = 24  # characters
 MAX_REQUESTS = 16  # at the same time
 SETTINGS = ("config", "flags", "tags", "requires")  # what a trial is given: a curve can go over its values
 
@@ -532,10 +553,11 @@ def series_names(settings: Sequence[str], values: Sequence[tuple[Any, ...]]) -> 
     columns = []
     short = short_headings(settings)
     for setting, name, column in zip(settings, short, zip(*values, strict=True), strict=True):
-        texts = ["(none)" if value is None else format_cell(value) for value in column]
+        texts = ["(none)" if value is None else short_text(value) for value in column]
         if setting in ("component", "module"):
             texts = _short_texts(texts)
-        elif setting.rpartition(".")[2] == "identity":
+        texts = _without_beginning(texts)
+        if setting.rpartition(".")[2] == "identity":
             texts = [text[:8] for text in texts]
         is_plain = len(settings) == 1 or setting in ("component", "module")
         columns.append(texts if is_plain else [f"{name}={text}" for text in texts])
@@ -555,10 +577,52 @@ def _short_texts(names: Sequence[str]) -> list[str]:
     return [short[name] for name in names]
 
 
+_SEPARATED = re.compile(r"[^\W_]+[\W_]*")
+
+
+def _without_beginning(texts: Sequence[str]) -> list[str]:
+    """Return long texts without the words with which all of them begin, but the last of these."""
+    beginning = os.path.commonprefix(texts)  # noqa: RUF071 - of characters, not of paths
+    words = _SEPARATED.findall(beginning) if max(map(len, texts)) > LONG_NAME else []
+    common = sum(map(len, words[:-1]))
+    return [f"…{text[common:]}" for text in texts] if common > 1 and len(set(texts)) > 1 else list(texts)
+
+
 def axis_label(field: str) -> str:
     """Return the name of a field or a column on an axis: `rate` for `config.rate`, `iteration` for `_iteration`."""
     head, _, rest = field.partition(".")
     return (rest if rest and head in ("records", *SETTINGS) else field).lstrip("_").replace("_", " ")
+
+
+def legend_title(chart: Chart) -> str:
+    """Return the heading of the names of series: their setting, if there is only one and the names do not say it."""
+    if len(chart.settings) != 1 or chart.settings[0] in ("component", "module"):
+        return ""
+    return axis_label(short_headings(chart.settings)[0])
+
+
+_INTERVALS = {"95%": "95 % interval", "sd": "standard deviation", "range": "range from minimum to maximum"}
+
+
+def caption(chart: Chart) -> str:
+    """Return a sentence that says what is drawn: `Mean and 95 % interval of accuracy by iteration, n = 5.`."""
+    points = [point for one in chart.series for point in one.points]
+    counts = sorted({point.n for point in points})
+    what = axis_label(chart.field) + (f" (smoothed, {chart.smooth:g})" if chart.smooth else "")
+    across = [axis_label(name) for name in (chart.x, *(chart.settings if chart.kind == "heatmap" else ())) if name]
+    over = f" by {' and '.join(across)}" if across else ""
+    if chart.kind == "scatter":
+        return f"{what[:1].upper()}{what[1:]}{over}, n = {len(points)}."
+    if counts[-1] == 1:
+        return f"{what[:1].upper()}{what[1:]}{over}, single trials."
+    interval = f" and {_INTERVALS[chart.band]}" if chart.band != "none" and chart.kind != "heatmap" else ""
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"Mean{interval} of {what}{over}, n = {number}."
+
+
+def number_text(value: float) -> str:
+    """Return a number for a label, with 4 significant digits."""
+    return f"{value:.4g}"
 
 
 # --- values of repetitions

@@ -14,7 +14,7 @@ from machinable.results.query import is_number
 from machinable.results.records import data_frame
 from machinable.serialization import dumps
 
-__all__ = ["Tabular", "exact_text", "format_cell", "short_headings", "sorted_rows"]
+__all__ = ["Tabular", "exact_text", "format_cell", "short_headings", "short_text", "sorted_rows"]
 
 _MAX_WIDTH = 40  # characters of a cell
 
@@ -111,7 +111,7 @@ class Tabular(ABC):
         """Return headings, cells for people, and which columns have only numbers."""
         columns = self._by_column()
         numeric = [all(value is None or is_number(value) for value in values) for values in columns.values()]
-        return [*columns], [list(map(_short_text, row)) for row in zip(*columns.values(), strict=True)], numeric
+        return [*columns], [list(map(short_text, row)) for row in zip(*columns.values(), strict=True)], numeric
 
 
 def sorted_rows(rows: Sequence[dict[str, Any]], column: str, descending: bool) -> list[dict[str, Any]]:
@@ -139,7 +139,8 @@ def exact_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, timedelta) else dumps(value)
 
 
-def _short_text(value: Any) -> str:
+def short_text(value: Any) -> str:
+    """Return a value as text, with 6 digits of a float; empty for None."""
     if value is None:
         return ""
     return f"{value:.6g}" if type(value) is float else exact_text(value)
@@ -147,7 +148,7 @@ def _short_text(value: Any) -> str:
 
 def format_cell(value: Any) -> str:
     """Return the short text of a value in a table; empty for None."""
-    text = _short_text(value)
+    text = short_text(value)
     return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
 
 

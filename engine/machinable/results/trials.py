@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, overload
@@ -342,6 +342,58 @@ class Trials(Tabular, Sequence[Trial]):
             log=log,
             reader=reader,
         )
+
+    def plot(
+        self,
+        metric: str | Iterable[str],
+        x: str | None = None,
+        by: str | Iterable[str] | None = None,
+        *,
+        kind: str | None = None,
+        band: str | None = "95%",
+        smooth: float = 0.0,
+        log: str = "",
+        size: Sequence[float] | None = None,
+        style: Mapping[str, Any] | None = None,
+        axes: Any = None,
+    ) -> Any:
+        """Return a matplotlib Figure: curves with bands, bars with intervals, scatter or a heat map.
+
+        It suits a column of a paper: colours that are distinguishable with colour blindness, and fonts that are
+        embedded in PDF files. `figure.savefig` writes the same bytes each time.
+
+        Args:
+            metric: The field of the vertical axis, or of the colours of a heat map; several are drawn one below the
+                other.
+            x: See `chart`, as are `by`, `kind`, `band`, `smooth` and `log`.
+            by: The fields whose values have separate colours.
+            kind: `curves`, `bars`, `scatter` or `heatmap`.
+            band: The interval around a mean.
+            smooth: The weight of the smoothing.
+            log: The logarithmic axes.
+            size: Width and height in inches. Default: a column of 3.4 inches.
+            style: Settings of matplotlib (`rcParams`) over ours, such as `{"font.family": "serif"}`.
+            axes: Axes of a figure that exists, into which one metric is drawn; that figure is returned.
+
+        Raises:
+            NotAvailable: matplotlib is not installed.
+            UnknownName: No trial has such a field, or there is no such kind, band or axis.
+            InvalidType: A value is not a number.
+            InvalidValue: There is nothing to draw, or there is no such size.
+        """
+        from machinable.results.chart import RowReader
+        from machinable.results.figure import draw, figure  # imports matplotlib
+
+        reader = RowReader()
+        fields = [metric] if isinstance(metric, str) else list(metric)
+        charts = [self.chart(one, x, by, kind=kind, band=band, smooth=smooth, log=log, reader=reader) for one in fields]
+        if axes is None:
+            return figure(charts, size, style)
+        if len(charts) != 1 or size is not None or style is not None:
+            todo = "Give one metric, and set size and style where the figure is created."
+            raise InvalidType("axes take one metric, without size and style", given=metric, todo=todo)
+        draw(charts[0], axes)
+        return axes.get_figure()
 
     def _measured(self, metric: str) -> tuple[dict[Trial, Measured], dict[Trial, str]]:
         """Return the numbers of the trials that count, and why the others do not.
