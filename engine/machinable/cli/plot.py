@@ -14,7 +14,7 @@ __all__ = ["plot_command"]
 
 # The formats of figures, and how their files begin.
 FORMATS = {"pdf": (b"%PDF-",), "png": (b"\x89PNG",), "svg": (b"<?xml", b"<svg")}
-TODO = "Name another file: -o FILE."
+ELSEWHERE = "Name another file: -o FILE."
 
 
 def plot_command(
@@ -55,7 +55,7 @@ def plot_command(
         from machinable.results.figure import figure  # imports matplotlib
 
         content = figure(charts, size).content(extension)
-    replace_file(file, content, TODO)
+    replace_file(file, content, ELSEWHERE)
     message(f"wrote {file}")
     for chart in charts:
         message(caption(chart))
@@ -86,14 +86,14 @@ def _checked_format(path: str) -> str:
             todo=f"The formats are {', '.join(f'.{one}' for one in FORMATS)}: -o figure.pdf.",
         )
     if os.path.isdir(path):
-        raise ArtifactExists(f"{path} is a directory", given=path, todo=TODO)
+        raise ArtifactExists(f"{path} is a directory", given=path, todo=ELSEWHERE)
     if os.path.isfile(path):
         try:
             with open(path, "rb") as file:
                 beginning = file.read(8)
         except OSError as error:
-            raise InvalidValue(f"cannot read {path}: {error.strerror}", given=path, todo=TODO) from error
+            raise InvalidValue(f"cannot read {path}: {error.strerror}", given=path, todo=ELSEWHERE) from error
         if beginning and not beginning.startswith(FORMATS[extension]):
             what = f"{path} exists and is no {extension.upper()} file, so it is not replaced"
-            raise ArtifactExists(what, given=path, todo=TODO)
+            raise ArtifactExists(what, given=path, todo=ELSEWHERE)
     return extension
