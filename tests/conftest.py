@@ -33,6 +33,7 @@ SLOW = (
     "kits/",
     "storage/test_gcs.py",
     "storage/test_s3.py",
+    "ui/test_pages.py",
 )
 
 
@@ -44,6 +45,7 @@ ONCE = (
     "journeys/test_ray_hosts.py",
     "journeys/test_ray_storage.py",
     "journeys/test_takeover.py",
+    "ui/test_pages.py",
 )
 
 

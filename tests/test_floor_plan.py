@@ -27,7 +27,7 @@ FLOORS = (
     ("results",),
     ("trial",),
     ("display", "listeners", "callbacks"),
-    ("execution",),
+    ("execution", "ui"),
     ("replay",),
     ("cli", "testing"),
 )
@@ -41,6 +41,7 @@ ONLY_IMPORTERS = {
     "matplotlib": ["machinable.results.figure"],
     "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
     "submitit": ["machinable.engines.slurm.options"],
+    "uvicorn": ["machinable.ui.server"],
 }
 # Modules that parse JSON; `machinable.storage.documents` alone that of a storage.
 JSON_PARSERS = {

@@ -21,6 +21,7 @@ COMMANDS = {
     "diff": "Show how two executions or trials differ.",
     "plot": "Draw a figure: curves, bars, scatter or a heat map.",
     "report": "Write an HTML report about executions.",
+    "ui": "Show executions and trials in the browser.",
     "tag": "Add tags to an execution or a trial.",
     "note": "Add a note to an execution or a trial.",
     "path": "Print the path of a trial or an artifact.",

@@ -39,6 +39,12 @@ def _not_an_option(context: click.Context, option: click.Parameter, value: str |
     return value
 
 
+def _not_options(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        _not_an_option(context, option, value)
+    return values
+
+
 def _duration(text: str) -> float:
     """Return the seconds of a duration; a number without a unit is seconds."""
     seconds = parse_duration(text)
@@ -543,6 +549,26 @@ _command(
     _TARGET,
     _argument("name", "artifacts"),
     _STORAGE,
+)
+_command(
+    "ui",
+    "ui:ui_command",
+    """Show executions and trials in a page of the browser, at a URL with a token that is printed first.
+
+    It answers only on this machine, changes nothing, and ends with Ctrl-C.
+    """,
+    _option(
+        "--storage",
+        "storages",
+        complete="files",
+        multiple=True,
+        metavar="URL",
+        callback=_not_options,
+        help="Directory or URL; several are shown as one. Repeatable. Default: as for other commands.",
+    ),
+    _option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Default: a free port."),
+    _option("--edit", is_flag=True, help="Allow that tags and notes are added."),
+    _option("--open", "opens", is_flag=True, help="Open it in the browser."),
 )
 _command(
     "reproduce",

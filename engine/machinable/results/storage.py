@@ -109,7 +109,7 @@ class Storage:
         On an object store, older ones are not read if that saves requests.
         """
         found: list[Execution] = []
-        folders = self._folders()
+        folders = self.folders()
         listed = None
         if len(self._several) == 1:
             listed = list_executions(self.files, list(folders))
@@ -138,8 +138,8 @@ class Storage:
         found.sort(key=_started, reverse=True)
         return found[:limit], total
 
-    def _folders(self) -> dict[str, Files]:
-        """Return the folders that can be executions, with the storage that each is read from."""
+    def folders(self) -> dict[str, Files]:
+        """Return the names of folders that can be executions, with the storage that each is read from."""
         return {folder: files for files in reversed(self._several) for folder in execution_folders(files)}
 
     @property
@@ -166,7 +166,7 @@ class Storage:
         files = self._holder(name)
         if files is not None:
             return Execution(files, name, trust=self._trust)
-        known = [folder for folder in self._folders() if folder in self]
+        known = [folder for folder in self.folders() if folder in self]
         hint = None if known else self.hint()
         message = f"there is no execution {name!r} in {self.url}"
         raise not_stored(message, name, known, "Stored are", hint or "No execution is stored there.")
@@ -192,7 +192,7 @@ class Storage:
             raise NotStored(f"there is no execution {name!r} in {self.url}", given=name, todo=todo)
         if name in self:
             return self[name]
-        found = [folder for folder in self._folders() if name and folder.startswith(name) and folder in self]
+        found = [folder for folder in self.folders() if name and folder.startswith(name) and folder in self]
         if len(found) > 1:
             todo = f"Type more of one: {listed(sorted(found))}"
             raise InvalidValue(f"{name!r} is the beginning of several executions", given=name, known=found, todo=todo)
