@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, structs
-
 from machinable.component.base import Component, event_with_other_parameters, hidden_attributes, misspelt_events
 from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
@@ -43,6 +41,7 @@ from machinable.plan.spec import ComponentSpec, Target
 from machinable.plan.task import Task, task_from_data
 from machinable.storage.files import Files
 from machinable.storage.locks import Locks
+from machinable.structs import Struct, replace
 from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
 
@@ -113,7 +112,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     plan = preflight(plan, live, options.function)
     _refuse_replaced_modules(plan)
     if options.named:
-        options = structs.replace(options, listeners=(*options.listeners, *load_listeners(options.named, plan.project)))
+        options = replace(options, listeners=(*options.listeners, *load_listeners(options.named, plan.project)))
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)
@@ -244,7 +243,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
                     seedings.add(seeding)
                     check_seeding(seeding)
                 definition = _checked(use.definition, plan.project, live) if function is None else use.definition
-                uses.append(use if definition is use.definition else structs.replace(use, definition=definition))
+                uses.append(use if definition is use.definition else replace(use, definition=definition))
             except MachinableError as error:
                 add(error, use.at)
         SeveralErrors.raise_any(list(errors.values()))
@@ -310,7 +309,7 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
     if not is_child:
         inside = [live.get(child.target) or load_component(child.target, project) for child in part.children]
         changed.update(apply_on_submit(part, config, code, inside, project))
-    return structs.replace(part, **changed) if changed else part
+    return replace(part, **changed) if changed else part
 
 
 def _check_iterations(part: ComponentSpec, code: Any) -> None:

@@ -9,8 +9,6 @@ from io import BytesIO
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from machinable.display.terminal import echo
 from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
@@ -34,6 +32,7 @@ from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, LeaseGuard, Locks, open_locks
 from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
+from machinable.structs import replace
 
 if TYPE_CHECKING:
     from machinable.execution.limits import SharedLimits

@@ -26,7 +26,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.engines.base import Engine, reports
@@ -34,6 +33,7 @@ from machinable.execution.execute import execute
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.plan.task import Task
 from machinable.serialization import loads
+from machinable.structs import replace
 
 __all__ = ["RESULT_TIMEOUT", "EngineConformance", "contents"]
 
