@@ -5,10 +5,8 @@ A trial has the same seed whatever else is in the plan, and the id is enough to 
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import TypeVar
 
 from machinable.errors import InvalidType, InvalidValue
@@ -110,7 +108,9 @@ def seed_of(seed: object) -> int:
         InvalidType: The seed is a bool or of another type.
     """
     if seed is None or seed == CONTENT:
-        return random.SystemRandom().randint(LOWEST, HIGHEST)
+        from random import SystemRandom
+
+        return SystemRandom().randint(LOWEST, HIGHEST)
     if isinstance(seed, str):
         return decode(parse_folder_name(seed.removeprefix(f"{CONTENT}:"))[0])
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -119,7 +119,9 @@ def seed_of(seed: object) -> int:
             given=seed,
             todo="A seed is None, an int, an execution id such as 'OY1p1o', or 'content'.",
         )
-    return random.Random(seed).randint(LOWEST, HIGHEST)
+    from random import Random
+
+    return Random(seed).randint(LOWEST, HIGHEST)
 
 
 def doubt_about(seed: object) -> str | None:
@@ -160,6 +162,8 @@ def seed_of_text(text: str) -> int | str:
 
 
 def _draw(head: str, tail: str) -> int:
+    from hashlib import blake2b  # 3 ms with OpenSSL, which commands that read do not need
+
     hashed = blake2b(f"{head}{tail}]".encode("ascii"), digest_size=16).digest()
     return int.from_bytes(hashed, "big")
 

@@ -48,8 +48,15 @@ def test_version_is_that_of_the_package(run: Run) -> None:
             ["execute", "--help"],
             "{'yaml', 'rich', 'numpy', 'machinable.config', 'machinable.plan', 'machinable.project'}",
         ),
-        (["execute", "train", "--quiet"], "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas'}"),
-        (["list", "--storage", "."], "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas'}"),
+        (
+            ["execute", "train", "--quiet"],
+            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions'}",
+        ),
+        (
+            ["list", "--storage", "."],
+            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions', 'yaml', 'shutil', "
+            "'random', 'machinable.config.reader', 'machinable.display.html_report', 'machinable.results.tail'}",
+        ),
     ],
 )
 def test_a_command_imports_only_what_it_needs(project: Path, words: list[str], foreign: str) -> None:

@@ -472,10 +472,14 @@ def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_pat
     script = (
         "import sys, machinable as ml\n"
         f"ml.execute('good', {{'storage': {str(tmp_path / 's')!r}, 'code_backup': False}})\n"
-        "heavy = {'ray', 'fs', 'git', 'boto3', 'pandas', 'numpy', 'rich', 'click'} & set(sys.modules)\n"
+        "heavy = {'ray', 'fs', 'git', 'boto3', 'pandas', 'numpy', 'rich', 'click', 'msgspec', 'inspect', 'tempfile',\n"
+        "         'shutil', 'decimal', 'typing_extensions'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=here)
+    path = os.pathsep.join(sys.path)  # without `-S`, files of installed packages would import some of them
+    subprocess.run(
+        [sys.executable, "-S", "-W", "error", "-c", script], check=True, cwd=here, env=os.environ | {"PYTHONPATH": path}
+    )
 
 
 def test_a_missing_promised_result_fails_the_trial_and_is_named(project: World) -> None:

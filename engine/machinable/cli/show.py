@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.config import yaml_text
 from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
 from machinable.cli.targets import open_storage, parse_target, parse_targets
-from machinable.display.html_report import report
-from machinable.display.progress import details
 from machinable.display.summary import (
     Side,
     execution_facts,
@@ -37,7 +34,6 @@ from machinable.display.tables import (
 )
 from machinable.display.terminal import echo
 from machinable.errors import ArtifactExists, InvalidValue, UnknownName
-from machinable.execution.environment import now
 from machinable.results.conditions import Condition, is_condition, parse, satisfied
 from machinable.results.execution import EXECUTION_STATES, Execution
 from machinable.results.listing import prefetch
@@ -45,9 +41,8 @@ from machinable.results.lookup import MISSING
 from machinable.results.query import version_text
 from machinable.results.reader import LeavingOut
 from machinable.results.tables import sorted_rows
-from machinable.results.tail import Follower
 from machinable.results.trials import Trials
-from machinable.units import format_duration, format_time
+from machinable.units import format_duration, format_time, utc_now
 
 if TYPE_CHECKING:
     from machinable.results.storage import Storage
@@ -307,6 +302,8 @@ def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
         lines = table_lines(Table([""] * 4, [[f"  {name}", *one.values()] for name, one in needed.items()]))
         echo("\n".join(lines[1:]))
     echo("\nconfig")
+    from machinable.cli.yaml_text import yaml_text  # 15 ms with yaml
+
     text = yaml_text(trial.config.to_dict(evaluate=False, hidden=False))
     echo("".join(f"  {line}\n" for line in text.splitlines()), end="")
     for scope in trial.records.scopes:
@@ -336,6 +333,8 @@ def tail_command(
 
 def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
     """Write the last `number` lines, and new ones until the execution ends if it `follows`."""
+    from machinable.results.tail import Follower  # with locks
+
     follower = Follower(execution, uid)
     components = {trial.uid: trial.component for trial in execution.trials}
 
@@ -378,6 +377,8 @@ def _news_data(news: News, component: str | None) -> dict[str, Any]:
 def _news_text(news: News) -> str:
     if news.kind == "event":
         attempt = [f"(attempt {news.data['attempt']})"] if news.data.get("attempt", 1) > 1 else []
+        from machinable.display.progress import details
+
         return " ".join([news.data["event"], *attempt, *details(news.data | {"will_retry": False})])
     if news.kind == "row":
         scope = "" if news.scope == "default" else f" {news.scope}"
@@ -417,7 +418,9 @@ def report_command(
             other = "name another file: --to FILE."
             todo = f"Replace it with --yes, or {other}" if os.path.isfile(path) else other.capitalize()
             raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
-        text = report(sides, format_time(now()))
+        from machinable.display.html_report import report
+
+        text = report(sides, format_time(utc_now()))
     if path == "-":
         echo(text, end="")
         return
