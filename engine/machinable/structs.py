@@ -20,7 +20,7 @@ else:
 __all__ = ["Struct", "asdict", "field", "replace"]
 
 _MANY = 20  # instances, after which it pays to compile their `__init__`
-_set = object.__setattr__
+_set: Any = object.__setattr__
 
 
 class _Made:
@@ -154,7 +154,7 @@ def _compile_init(kind: StructType) -> Callable[..., None]:
                 lines.append(f"if {name} is default_{name}: {name} = default_{name}.make()")
         else:
             parameters.append(name)
-        if kind.__setattr__ is object.__setattr__:
+        if kind.__setattr__ is _set:
             lines.append(f"self.{name} = {name}")
         else:
             names[f"set_{name}"] = getattr(kind, name).__set__

@@ -54,7 +54,7 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         ),
         (
             ["list", "--storage", "."],
-            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions', 'yaml', 'shutil', "
+            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions', 'yaml', "
             "'random', 'machinable.config.reader', 'machinable.display.html_report', 'machinable.results.tail'}",
         ),
     ],

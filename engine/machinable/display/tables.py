@@ -81,7 +81,7 @@ _WITH_POINT = re.compile(r"[-+]?[0-9]+\.[0-9]*(?:e[-+]?[0-9]+)?")
 _NUMBER = re.compile(rf"{_PLAIN}(?: (?:±|to) {_PLAIN})?(?: ?[sx%])?")
 
 
-class Table(NamedTuple):  # not a msgspec struct: tables of trials need no msgspec, whose import takes 20 ms
+class Table(NamedTuple):
     """Headings and rows of cells, as many in each row as there are headings."""
 
     headings: Sequence[str]

@@ -287,7 +287,7 @@ class Cache:
                 _shrink(os.path.dirname(path), path)
 
 
-class _Fingerprint(NamedTuple):  # not a msgspec struct: tables need no msgspec, whose import takes 8 ms
+class _Fingerprint(NamedTuple):
     """The identity of the content that was read of an execution."""
 
     directory: str

@@ -136,7 +136,7 @@ class Trial:
     @property
     def requires(self) -> dict[str, Any]:
         """The trials that it requires, by name; several of one name are a list, in order."""
-        from machinable.plan.spec import members_of  # imports msgspec, which tables do without
+        from machinable.plan.spec import members_of  # which tables do without
 
         found = {name: self.required(name) for name in self.planned("requires")}
         several = members_of(found)
