@@ -19,6 +19,7 @@ __all__ = [
     "TrialFailed",
     "TrialFinished",
     "TrialInterrupted",
+    "TrialPruned",
     "TrialReused",
     "TrialSkipped",
     "TrialStarted",
@@ -136,6 +137,18 @@ class TrialSkipped(TrialEvent, frozen=True):
 
 class TrialUnneeded(TrialEvent, frozen=True):
     """A trial without a result did not run because the results of all trials that require it exist."""
+
+
+class TrialPruned(TrialEvent, frozen=True):
+    """A trial of a search was ended between two iterations, or did not start, because its sample is not promising.
+
+    Attributes:
+        seconds: Its duration.
+        because: Why.
+    """
+
+    seconds: float
+    because: str
 
 
 class TrialWaiting(TrialEvent, frozen=True):

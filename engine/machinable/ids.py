@@ -183,16 +183,19 @@ def seed_of_content(content: str) -> int:
     return _draw(canonical(["seed", content])[:-1], "") % 2**31
 
 
-def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None]) -> list[tuple[int, str]]:
+def assign(
+    execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None], taken: set[str] | None = None
+) -> list[tuple[int, str]]:
     """Return the seed (31 bit) and uid (12 characters) of each trial, unique in the plan and independent of its order.
 
     Trials draw in the order of their keys; each gets the first draw that no earlier one has.
 
     The keys are the canonical JSON that distinguishes the trials. Seeds chosen by the user do not affect other draws.
+    Uids that are `taken` are not drawn; those that are drawn are added to them.
     """
     result: list[tuple[int, str]] = [(0, "")] * len(keys)
     seeds: set[int] = set()
-    uids: set[str] = set()
+    uids: set[str] = set() if taken is None else taken
     for index in sorted(range(len(keys)), key=keys.__getitem__):
         seed = chosen[index]
         if seed is None:

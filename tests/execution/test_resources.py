@@ -18,7 +18,7 @@ def test_hosts_that_may_join_make_a_notice_of_a_refusal(project: World) -> None:
     capacity = Capacity([HEAD], is_assigned=True)
     said: list[str] = []
 
-    capacity.check(plan, said.append)
+    capacity.check(plan.uses, said.append)
     capacity.take({"license": 1})
     capacity.give_back({"license": 1})
 
@@ -28,4 +28,4 @@ def test_hosts_that_may_join_make_a_notice_of_a_refusal(project: World) -> None:
         "large requests 8 gpus, but there is no gpu: it waits for a host that joins",
     ]
     with pytest.raises(SeveralErrors, match="plain needs 1 cpu, the default, but no host has one"):
-        capacity.check(plan)
+        capacity.check(plan.uses)

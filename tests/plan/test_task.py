@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import machinable as ml
-from machinable.errors import InvalidValue, MachinableError, Refused
+from machinable.errors import InvalidValue, MachinableError
 from machinable.plan.task import task_from_data
 
 DECLARATIONS = """
@@ -239,14 +240,51 @@ def test_callbacks_are_kept_and_copied(directory: Path) -> None:
     assert task.plan(directory, 1)[0] == ml.Task("a").plan(directory, 1)[0]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"stop": {"loss": 0.1}, "config": {"lr": [1, 2]}, "metric": "loss"}])
-def test_tune_is_refused_with_an_alternative(arguments: dict[str, Any]) -> None:
-    with pytest.raises(Refused) as caught:
-        ml.Task("a").tune(**arguments)
-    assert str(caught.value) == (
-        "Task.tune is not available: searches with Ray Tune were removed and have no replacement yet\n"
-        "  List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}])."
-    )
+SEARCH: dict[str, Any] = {"space": {"x": {"uniform": [0, 1]}}, "metric": "records.x.last", "mode": "min", "samples": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"space": None}, "a search needs a space"),
+        ({"space": {}}, "the space is empty"),
+        ({"space": {"x": {"uniform": [1, 0]}}}, "is not less than its upper bound"),
+        ({"space": {"x": {"loguniform": [0, 1]}}}, "has no logarithm"),
+        ({"metric": None}, "a search needs a metric"),
+        ({"metric": 3}, "the metric of a search is text, not 3"),
+        ({"mode": None}, "a search needs a mode"),
+        ({"mode": "mni"}, "'mni' is not a direction of a search"),
+        ({"samples": 0}, "`samples` is at least 1, not 0"),
+        ({"samples": True}, "`samples` is a whole number, not True"),
+        ({"samples": None}, "the search would never end"),
+        ({"sampler": "tpee"}, "no sampler named 'tpee'"),
+        ({"sampler": object()}, "has no ask and no tell"),
+        ({"prune": "ahsa"}, "no pruner named 'ahsa'"),
+        ({"prune": "asha", "metric": "result"}, "the metric result is not one of them"),
+        ({"stop": 3}, "`stop` is 3"),
+        ({"stop": {"records.x.last": "low"}}, "`stop` maps fields to numbers"),
+        ({"timeout": 0}, "the timeout of a search is more than 0 seconds"),
+        ({"timeout": "1h"}, "the timeout of a search is a number of seconds"),
+        ({"repeats": 0}, "at least 1, not 0"),
+        ({"config": {"x": 1}}, "both space and config"),
+        ({"num_samples": 3}, "both samples and num_samples"),
+        ({"space": None, "config": 3}, "the configuration of a search is a mapping"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], words: str) -> None:
+    task = ml.Task("a")
+    with pytest.raises(MachinableError, match=re.escape(words)):
+        task.tune(**{**SEARCH, **arguments})
+    assert (task.search, task.levels) == (None, [])
+
+
+def test_a_task_has_one_search_which_is_stored_and_copied(directory: Path) -> None:
+    task = ml.Task("a").tune(**SEARCH, repeats=2, prune={"asha": {"reduction": 4}}, stop={"records.x.last": 1})
+    data = task.request.as_data()
+    assert task_from_data(data).request.as_data() == task.copy().request.as_data() == data
+    assert repr(task) == "Task(a x2, 3 samples)"
+    with pytest.raises(InvalidValue, match="has a search already"):
+        task.tune(**SEARCH)
 
 
 def test_a_task_and_its_copy_keep_the_values_they_were_given(directory: Path) -> None:

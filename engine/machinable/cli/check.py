@@ -25,8 +25,9 @@ from machinable.execution.options import (
     preferences,
     section_errors,
 )
-from machinable.execution.preflight import preflight
+from machinable.execution.preflight import begin_search, preflight
 from machinable.plan.declared import declared_task
+from machinable.plan.search_plan import SearchPlan
 from machinable.plan.spec import Target
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -137,6 +138,8 @@ def _check_task(project: Project, name: str, *, imports: bool) -> Iterator[Machi
         plan = task.plan(project, seed=0)
         check_settings(task)
         if imports:
+            if isinstance(plan, SearchPlan):
+                begin_search(plan, {})
             preflight(plan, {})
     except MachinableError as error:
         yield error

@@ -216,6 +216,29 @@ def _grids(context: click.Context, incomplete: str) -> Iterable[str]:
     return found if comma else [*found, *(f"{key}=" for key in _keys(context, incomplete))]
 
 
+def _domains(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return keys, and after `=` the domains."""
+    from machinable.search.domains import DOMAINS
+
+    key, equals, _ = incomplete.partition("=")
+    if equals:
+        return [f"{key}={name}(" for name in DOMAINS]
+    return [f"{one}=" for one in ("~", *_keys(context, incomplete))]
+
+
+def _metrics(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the fields that trials of the storage have, and `result`."""
+    return dict.fromkeys([*(one for one in _fields(context, incomplete) if "=" not in one), "result"])
+
+
+def _samplers(context: click.Context, incomplete: str) -> Iterable[str]:
+    return ("random", "grid", "tpe", "cmaes", "gp", "nsgaii", "qmc")
+
+
+def _pruners(context: click.Context, incomplete: str) -> Iterable[str]:
+    return ("median", "asha", "hyperband", "patient", "percentile", "threshold")
+
+
 def _executions(context: click.Context, incomplete: str) -> Iterable[str]:
     return _stored(context, lambda storage: map(str, storage.executions))
 

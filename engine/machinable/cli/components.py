@@ -70,7 +70,7 @@ def _versions(workspace: Workspace, entry: Entry) -> list[str]:
 def _contents(task: TaskEntry) -> str:
     """Return the components of a task and what multiplies them, as written."""
     text = ", ".join(task.components)
-    return " ".join([text, *(f"{key}" for key in ("each", "grid", "repeat", "levels") if task.body.get(key))])
+    return " ".join([text, *(f"{key}" for key in ("each", "grid", "repeat", "levels", "tune") if task.body.get(key))])
 
 
 def _docstring(project: str, module: str, name: str | None) -> str:

@@ -131,6 +131,34 @@ _ALTERNATIVES = (
     _option("--repeat", type=int, metavar="N", help="Run all N times with different seeds."),
     _option("--split", type=int, metavar="N", help="Run all N times as parts, such as folds: flags SPLIT_NUMBER, …."),
 )
+_SEARCH = (
+    _option(
+        "--tune",
+        complete="domains",
+        multiple=True,
+        metavar="KEY=DOMAIN",
+        help="Search: try values of a key, such as 'rate=loguniform(1e-4,1e-1)' or 'layers=choice([32],[64,64])'; ~ "
+        "for versions. Repeatable.",
+    ),
+    _option("--samples", type=int, metavar="N", help="With --tune: the number of configurations that are tried."),
+    _option(
+        "--metric", complete="metrics", metavar="FIELD", help="With --tune: what counts: records.loss.last, result."
+    ),
+    _option(
+        "--mode", type=click.Choice(["min", "max"]), help="With --tune: whether the metric should be small or large."
+    ),
+    _option(
+        "--sampler", complete="samplers", metavar="S", help="With --tune: random (default), grid, tpe, cmaes, gp, …."
+    ),
+    _option(
+        "--prune", complete="pruners", metavar="P", help="With --tune: end trials early by their rows: median, asha, …."
+    ),
+    _option("--repeats", type=int, metavar="N", help="With --tune: the trials of each sample, whose mean counts."),
+    _option("--stop", metavar="C", help="With --tune: no sample follows one that satisfies this condition."),
+    _option(
+        "--search-timeout", type=_duration, metavar="T", help="With --tune: no sample follows after this time: 90s, 2h."
+    ),
+)
 _RUNNING = (
     _STORAGE,
     _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: local."),
@@ -268,6 +296,7 @@ _command(
     _argument("component", "runnable", required=False, metavar="[COMPONENT|TASK]"),
     _VERSIONS,
     *_ALTERNATIVES,
+    *_SEARCH,
     _option(
         "--seed",
         metavar="S",
@@ -292,6 +321,7 @@ _command(
     _argument("component", "runnable", required=False, metavar="[COMPONENT|TASK]"),
     _VERSIONS,
     *_ALTERNATIVES,
+    *_SEARCH,
     _option("--yes", is_flag=True, help="Add and drop trials without asking."),
     _OF,
     *_RUNNING,

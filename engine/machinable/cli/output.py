@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from machinable import ids
+from machinable.display.search import importance_of, is_search
 from machinable.display.terminal import echo
 from machinable.errors import InvalidValue
 from machinable.serialization import Plain, canonical, decode, dumps
@@ -122,7 +123,10 @@ def zone(name: str | None) -> Iterator[None]:
 
 
 def execution_data(execution: Execution) -> dict[str, Any]:
-    """Return an execution with its trials as plain data."""
+    """Return an execution with its trials, and its search if it is one, as plain data."""
+    search: dict[str, Any] = {}
+    if is_search(execution):
+        search["search"] = execution.search.as_data() | {"importance": importance_of(execution.search)}
     return {
         "execution": str(execution),
         "id": execution.id,
@@ -131,6 +135,7 @@ def execution_data(execution: Execution) -> dict[str, Any]:
         "started": execution.started,
         "status": execution.status,
         "storage": execution.storage,
+        **search,
         "trials": [trial_data(trial) for trial in execution.trials],
     }
 

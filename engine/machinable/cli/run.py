@@ -15,6 +15,7 @@ from machinable.cli.arguments import parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
 from machinable.cli.output import execution_data, failures_report, message, write_json
+from machinable.cli.search import SEARCH_OPTIONS, with_search
 from machinable.cli.targets import open_storage
 from machinable.cli.values import place_of_word
 from machinable.display.progress import Progress
@@ -104,10 +105,12 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
     """
     words, grids, of = options.pop("versions"), options.pop("grid"), options.pop("of")
     levels = {level: options.pop(level) for level in ("repeat", "split")}
+    search = {option: options.pop(option) for option in SEARCH_OPTIONS}
     if target is None:
-        for option, value in {**levels, "grid": grids or None, "of": of or None}.items():
-            if value is not None:
-                shown = {"grid": "KEY=VALUE,VALUE", "of": "NAME KEY=VALUE"}.get(option, "N")
+        for option, value in {**levels, **search, "grid": grids or None, "of": of or None}.items():
+            if value not in (None, ()):
+                option = option.replace("_", "-")
+                shown = {"grid": "KEY=VALUE,VALUE", "of": "NAME KEY=VALUE", "tune": "KEY=DOMAIN"}.get(option, "N")
                 todo = f"Name one: machinable resume ID COMPONENT --{option} {shown}."
                 raise InvalidValue(f"--{option} needs a component or a task", given=value, todo=todo)
         yield None
@@ -128,6 +131,8 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
         for level, k in levels.items():
             if k is not None:
                 getattr(task, level)(k)
+        if any(value not in (None, ()) for value in search.values()):
+            task = with_search(task, search)
         yield task if name is None else task.named(name)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
 from machinable.cli.targets import open_storage, parse_target, parse_targets
+from machinable.display.search import LISTED, is_search, samples_table
 from machinable.display.summary import (
     Side,
     execution_facts,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["follow", "list_command", "report_command", "show_command", "tail_command"]
 
 # Columns only if they occur
-STATES_IF_ANY = ("reused", "unneeded", "blocked", "skipped", "interrupted", "pending", "running")
+STATES_IF_ANY = ("reused", "unneeded", "pruned", "blocked", "skipped", "interrupted", "pending", "running")
 MAX_ROWS = 10  # of a record
 POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
 REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request
@@ -243,11 +244,17 @@ def _show_execution(execution: Execution, storage: str | None, wide: bool) -> No
     if not rows:
         return
     echo()
-    write_table(trials_table(rows, execution.trials), wide=wide)
-    found = groups(rows)
-    if len(found) < len(rows):
-        echo()
-        write_table(group_table(found), wide=wide)
+    if is_search(execution):
+        count = len(execution.search.samples)
+        write_table(samples_table(execution.search), wide=wide)
+        if count > LISTED:
+            echo(f"… and {count - LISTED} more")
+    else:
+        write_table(trials_table(rows, execution.trials), wide=wide)
+        found = groups(rows)
+        if len(found) < len(rows):
+            echo()
+            write_table(group_table(found), wide=wide)
     if failures := failures_report(execution, rows, storage):
         echo(f"\n{failures}")
 

@@ -179,8 +179,9 @@ def details(event: Mapping[str, Any]) -> list[str]:
         found.append(printable(headline(error)))
     if event.get("will_retry"):
         found.append(f"(attempt {event['attempt']}, will be retried)")
-    named = (("source", "from"), ("because", "because of"))
-    return found + [f"{word} {event[key]}" for key, word in named if event.get(key)]
+    because = "" if event.get("seconds") is not None else "because of "  # of a pruned trial it is a sentence
+    named = (("source", "from "), ("because", because))
+    return found + [f"{word}{event[key]}" for key, word in named if event.get(key)]
 
 
 class PlainProgress(Progress):

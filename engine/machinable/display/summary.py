@@ -262,8 +262,14 @@ def execution_facts(execution: Execution) -> dict[str, Any]:
     """Return the facts about an execution as a whole, by name; some values are None or empty."""
     data = execution.data
     code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
+    searched: dict[str, Any] = {}
+    if (data.get("task") or {}).get("search"):
+        from machinable.display.search import search_facts  # few executions are searches
+
+        searched = search_facts(execution)
     return {
         "status": execution.status,
+        **searched,
         "started": format_time(execution.started),
         "seed": execution.seed,
         "storage": execution.storage,

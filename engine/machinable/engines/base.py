@@ -38,6 +38,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.send: OnProgress | None = None
+        self.pruned: Callable[[str], str] = lambda uid: ""  # why a trial ends between two iterations
         self._next = 0.0
 
     def progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
@@ -161,6 +162,19 @@ class Engine:
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all running trials, without waiting for them."""
+
+    @property
+    def can_prune(self) -> bool:
+        """Whether trials can be ended between two iterations: in this process, or by `prune`."""
+        return self.reach == "process" or type(self).prune is not Engine.prune
+
+    def prune(self, future: Future[Outcome], because: str) -> None:
+        """Let a trial that may be running end after its current iteration, without waiting for it.
+
+        Args:
+            future: The trial.
+            because: The reason, which is in its outcome.
+        """
 
     def end(self, future: Future[Outcome]) -> None:
         """End a trial. Afterwards it no longer runs, and its future is done."""

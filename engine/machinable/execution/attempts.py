@@ -33,6 +33,7 @@ __all__ = [
     "read_status",
     "write_end",
     "write_failure",
+    "write_pruned",
 ]
 
 
@@ -84,11 +85,13 @@ def _seconds_in(status: Mapping[str, Any]) -> float:
     return 0.0
 
 
-def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
+def write_end(
+    files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None, because: str = ""
+) -> None:
     """Write the end of a trial whose worker could not write it.
 
-    An end that the worker has written stays, except that a failure replaces "interrupted". If the worker still lives,
-    on a host that cannot be reached, its attempt has lost the trial with this.
+    An end that the worker has written stays, except that a failure or "pruned" replaces "interrupted". If the worker
+    still lives, on a host that cannot be reached, its attempt has lost the trial with this.
     """
     written = None
     while written is None:
@@ -96,10 +99,18 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
         status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
         mark = files.mark(path)
         status |= (read_status(files, folder, spec.uid) or {}) if mark is not None else {}
-        if status.get("state") not in (None, "running", *(("interrupted",) if state == "failed" else ())):
+        if status.get("state") not in (None, "running", *(("interrupted",) if state in ("failed", "pruned") else ())):
             return
         status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
+        if because:
+            status["because"] = because
         written = files.write_if(path, dumps(status).encode("ascii") + b"\n", mark)
+
+
+def write_pruned(files: Files, folder: str, spec: TrialSpec, because: str) -> None:
+    """Write that a trial does not run any more, if an attempt of it has been interrupted."""
+    if read_status(files, folder, spec.uid) is not None:
+        write_end(files, folder, spec, "pruned", None, because)
 
 
 def write_failure(

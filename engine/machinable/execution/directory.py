@@ -13,6 +13,8 @@ from machinable.engines.base import Engine
 from machinable.errors import listed, warn
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
+from machinable.plan.search_plan import SearchPlan
+from machinable.plan.spec import TrialSpec
 from machinable.serialization import Plain, dumps
 from machinable.settings import CodeBackup
 from machinable.storage import layout
@@ -21,7 +23,7 @@ from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest, stream_digest
 from machinable.structs import Struct
 
-__all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_lines", "read_code"]
+__all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_line", "plan_lines", "read_code"]
 
 MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; larger ones are packed in a file instead of in memory
 
@@ -182,7 +184,7 @@ def create_execution(
             "host": host(),
             "python": sys.version.split()[0],
             "packages": packages(),
-            "trials": len(plan),
+            **({} if isinstance(plan, SearchPlan) else {"trials": len(plan)}),
             "platform": sys.platform,
         }
         # Last, because a directory counts as an execution once this file exists.
@@ -192,4 +194,9 @@ def create_execution(
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """Yield the lines of plan.jsonl."""
-    return (dumps(spec.as_data()).encode("ascii") + b"\n" for spec in plan)
+    return map(plan_line, plan)
+
+
+def plan_line(spec: TrialSpec) -> bytes:
+    """Return the line of a trial in plan.jsonl."""
+    return dumps(spec.as_data()).encode("ascii") + b"\n"

@@ -61,7 +61,12 @@ def show_ending(
         saving: What to do to save results.
         file: Where to write; by default stdout.
     """
-    table = group_table(groups(rows))
+    if execution.data["task"].get("search"):
+        from machinable.display.search import samples_table  # few executions are searches
+
+        table = samples_table(execution.search, max(1, len(execution.search.samples)))
+    else:
+        table = group_table(groups(rows))
     write_table(table._replace(rows=table.rows[:LISTED]), wide=False, file=file)
     if len(table.rows) > LISTED:
         echo(f"… and {len(table.rows) - LISTED} more", file=file)

@@ -33,10 +33,12 @@ NAMES = {  # of events in the ledger
     events.TrialBlocked: "blocked",
     events.TrialSkipped: "skipped",
     events.TrialUnneeded: "unneeded",
+    events.TrialPruned: "pruned",
     events.TrialInterrupted: "interrupted",
     events.TrialWaiting: "waiting",
 }
 NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped, events.TrialUnneeded)
+_DONE = ("finished", "reused", "skipped", "unneeded", "pruned")
 MAX_FAILURES = 1000  # only the number of further ones is stored
 
 
@@ -53,6 +55,7 @@ class Ledger:
         callbacks: Sequence[Callable[[Any], Any]] = (),
     ) -> None:
         self.planned = planned
+        self.is_open = False  # whether a search may ask for further trials
         self.folder = folder
         self.counts: Counter[str] = Counter()  # of trials by the state they ended in
         self.failures: list[Failure] = []  # the first of them
@@ -87,7 +90,7 @@ class Ledger:
         counts = self.counts
         if counts["failed"] or counts["blocked"]:
             return "failed"
-        if sum(counts[state] for state in ("finished", "reused", "skipped", "unneeded")) < self.planned:
+        if self.is_open or sum(counts[state] for state in _DONE) < self.planned:
             return "interrupted"
         return "partial" if counts["skipped"] else "finished"
 
@@ -106,7 +109,8 @@ class Ledger:
     def ended(self, seconds: float) -> None:
         """Record the end of the execution; nothing is written afterwards."""
         status, time = self.status, now()
-        self._append({"event": "ended", "status": status, "time": time, "seconds": seconds})
+        event = "paused" if self.is_open else "ended"
+        self._append({"event": event, "status": status, "time": time, "seconds": seconds})
         self._rows.close()
         finished = self.counts["finished"] + self.counts["reused"]
         failed = self.counts["failed"] + self.counts["blocked"]
@@ -140,7 +144,7 @@ class Ledger:
         """Record that an attempt is submitted to the engine."""
         self._record(events.TrialStarted, spec, {})
 
-    def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
+    def finished(self, spec: TrialSpec, outcome: Outcome) -> dict[str, Any]:
         """Record that a trial finished."""
         self.counts["finished"] += 1
         facts: dict[str, Any] = {"seconds": outcome.seconds, "record": outcome.record, **_imported(outcome)}
@@ -150,13 +154,14 @@ class Ledger:
                 self._dropped.add((spec.component, what))
                 self.notice(f"{spec.component} ({spec.uid}): {what}")
         self._call_back(spec, row)
+        return row
 
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record a trial that finished before its execution was killed without recording that."""
         row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "time": now()}
         self._append({**row, "seconds": outcome.seconds, "record": outcome.record})
 
-    def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> None:
+    def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> dict[str, Any]:
         """Record that an attempt failed."""
         error = outcome.error or {}
         if not will_retry:
@@ -170,7 +175,7 @@ class Ledger:
             "error": {"type": error["type"], "message": error["message"]},
             **_imported(outcome),
         }
-        self._record(events.TrialFailed, spec, facts, outcome.seconds, error, will_retry)
+        return self._record(events.TrialFailed, spec, facts, outcome.seconds, error, will_retry)
 
     def interrupted(self, spec: TrialSpec, because: str = "KeyboardInterrupt") -> None:
         """Record that an attempt was interrupted.
@@ -183,22 +188,55 @@ class Ledger:
         else:
             self._record(events.TrialInterrupted, spec, {}, because)
 
-    def reused(self, spec: TrialSpec, pointer: Pointer) -> None:
+    def reused(self, spec: TrialSpec, pointer: Pointer) -> dict[str, Any]:
         """Record that the stored result of a trial is reused."""
         self.counts["reused"] += 1
         facts = {"source": pointer.trial, "seconds": pointer.seconds, "record": pointer.record}
-        self._call_back(spec, self._record(events.TrialReused, spec, facts, pointer.trial))
+        row = self._record(events.TrialReused, spec, facts, pointer.trial)
+        self._call_back(spec, row)
+        return row
+
+    def pruned(self, spec: TrialSpec, outcome: Outcome | None, because: str) -> dict[str, Any]:
+        """Record that a trial was ended between two iterations, or without an outcome, that it does not start."""
+        self.counts["pruned"] += 1
+        facts: dict[str, Any] = {"because": because}
+        if outcome is not None:
+            facts = {"seconds": outcome.seconds, "record": outcome.record, **facts, **_imported(outcome)}
+        return self._record(events.TrialPruned, spec, facts, 0.0 if outcome is None else outcome.seconds, because)
 
     def unneeded(self, spec: TrialSpec) -> None:
         """Record that a trial does not run, because no trial that runs requires it."""
         self.counts["unneeded"] += 1
         self._record(events.TrialUnneeded, spec, {})
 
-    def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
+    def blocked(self, spec: TrialSpec, blocker: Blocked) -> dict[str, Any]:
         """Record that a trial does not run, because a requirement failed or another execution computes it or one."""
         self.counts[blocker.state] += 1
         kind = events.TrialBlocked if blocker.state == "blocked" else events.TrialSkipped
-        self._record(kind, spec, {"because": blocker.because}, blocker.because)
+        return self._record(kind, spec, {"because": blocker.because}, blocker.because)
+
+    # a search
+
+    def asked(self, sample: int, values: Mapping[str, Plain], uids: Sequence[str], planned: int) -> None:
+        """Record the values of a sample, and the uids of its trials, before they are planned."""
+        self.planned = planned
+        self._append({"event": "asked", "sample": sample, "values": dict(values), "uids": list(uids), "time": now()})
+        self._rows.flush()
+
+    def evaluated(self, sample: int, value: float | None, state: str, because: str | None) -> None:
+        """Record the result of a sample."""
+        row = {"event": "evaluated", "sample": sample, "value": value, "state": state, "time": now()}
+        self._append(row if because is None else row | {"because": because})
+
+    def judged(self, uid: str, iteration: int, value: float, because: str | None) -> None:
+        """Record a value that the pruner has seen, and why it prunes the trial, if it does."""
+        row = {"event": "judged", "uid": uid, "iteration": iteration, "value": value}
+        self._append(row if because is None else row | {"because": because})
+
+    def searched(self, because: str) -> None:
+        """Record that no further sample follows, and why."""
+        self.is_open = False
+        self._append({"event": "searched", "because": because, "time": now()})
 
     def _record(
         self, kind: type[TrialEvent], spec: TrialSpec, facts: Mapping[str, Any], *event_facts: Any

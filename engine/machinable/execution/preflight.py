@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from machinable.component.base import Component, event_with_other_parameters, hidden_attributes, misspelt_events
+from machinable.component.base import (
+    Component,
+    event_with_other_parameters,
+    hidden_attributes,
+    misspelt_events,
+    overrides,
+)
 from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
 from machinable.component.project_modules import begin_project, changed_since_import, note_libraries, sources_of
@@ -37,6 +43,7 @@ from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.plan.plan import Plan, Use
 from machinable.plan.planner import live_code
+from machinable.plan.search_plan import SearchPlan
 from machinable.plan.spec import ComponentSpec, Target
 from machinable.plan.task import Task, task_from_data
 from machinable.storage.files import Files
@@ -47,8 +54,10 @@ from machinable.trial.seeding import check_seeding
 
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes
+    from machinable.execution.search import Search
+    from machinable.results.search import SearchLog
 
-__all__ = ["Checked", "preflight", "prepare"]
+__all__ = ["Checked", "begin_search", "preflight", "prepare"]
 
 
 class Checked(Struct, frozen=True):
@@ -65,6 +74,7 @@ class Checked(Struct, frozen=True):
     engine: Engine
     capacity: Capacity
     stored: Changes | None  # the changes to the execution that the plan resumes; None for a new one
+    search: Search | None = None  # the search, whose plan grows
 
     def code(self, files: Files) -> ProjectCode:
         """Return the state of the code that runs, with a backup, if one is made, that excludes the storage."""
@@ -103,18 +113,29 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     assert task is not None
     live = live_code(task.request)
     plan = task.plan(options.project, seed, storage=options.url)
-    if not len(plan):
+    if not len(plan) and not isinstance(plan, SearchPlan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
     if expected is not None:
         _check_same(expected, plan)
-    reuse = reuse_policy(options, plan)
     begin_project(plan.project, keep={target.module for target in live})
+    search = None
+    if isinstance(plan, SearchPlan):
+        log = None
+        if stored is not None:
+            from machinable.results.search import SearchLog
+
+            log = SearchLog.read(stored.files, str(stored))
+            log = log if is_stored_task else log._replace(over="")
+        search = begin_search(plan, live, options.function, log)
+    reuse = reuse_policy(options, plan)
     plan = preflight(plan, live, options.function)
     _refuse_replaced_modules(plan)
     if options.named:
         options = replace(options, listeners=(*options.listeners, *load_listeners(options.named, plan.project)))
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
+    if search is not None and options.engine == "dry":
+        search.preview()
     engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)
     engine.on_notice = partial(_announce, options.listeners)
     try:
@@ -130,17 +151,57 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
                     "receive",
                     todo="Use worker processes: engine='processes'.",
                 )
+        if search is not None and search.prunes and not engine.can_prune:
+            raise Refused(
+                f"the engine {engine.name!r} cannot end a trial between two iterations",
+                todo="Leave out prune, or use another engine, such as 'processes'.",
+            )
         is_imported = engine.reach != "process"  # by workers, as it is now
         portable = portable_code(live, options.function, plan.project) if is_imported else PortableCode()
         changed = () if is_imported else _changed_files(live, plan.project)
         capacity = capacity_of(engine, options.resources)
-        capacity.check(plan, engine.on_notice if engine.may_grow else None)
+        capacity.check(plan.uses, engine.on_notice if engine.may_grow else None)
     except BaseException:
         engine.close()  # it may have started a cluster to count its resources
         raise
     sources = sources_of(plan.project)
     callbacks = tuple(task.callbacks)
-    return Checked(options, plan, callbacks, live, portable, reuse, sources, changed, engine, capacity, changes)
+    if search is not None:
+        search.capacity = capacity
+    return Checked(options, plan, callbacks, live, portable, reuse, sources, changed, engine, capacity, changes, search)
+
+
+def begin_search(
+    plan: SearchPlan,
+    live: Mapping[Target, Any],
+    function: Callable[..., Any] | None = None,
+    log: SearchLog | None = None,
+) -> Search:
+    """Return the search of a plan, with the trials of its first sample, or of all that a resumed one has had.
+
+    Raises:
+        ConfigurationError: The search or its first sample is wrong.
+    """
+    from machinable.execution.search import Search  # most executions search nothing
+
+    seedings: set[tuple[str, ...]] = set()
+
+    def check(use: Use) -> Use:
+        with importing(plan.project):
+            return checked_use(use, plan.project, live, function, seedings)
+
+    if plan.search.prune is not None:
+        target = plan.base.definition.target
+        with importing(plan.project):
+            code = function or live.get(target) or load_component(target, plan.project)
+        if not isinstance(code, type) or not overrides(code, "on_execute_iteration"):
+            raise InvalidValue(
+                f"trials are pruned between iterations, and {plan.base.component} has no on_execute_iteration",
+                given=plan.search.prune,
+                path="prune",
+                todo="Define it, or leave out prune.",
+            )
+    return Search(plan, check, log)
 
 
 def _modules(plan: Plan) -> list[str]:
@@ -230,20 +291,13 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
 
     if function is not None:
         check_function(function)
-    uses = []
+    is_checked = isinstance(plan, SearchPlan)  # when its samples were planned
+    uses = [*plan.uses] if is_checked else []
     seedings: set[tuple[str, ...]] = set()
     with importing(plan.project):
-        for use in plan.uses:
-            if use.definition.stored_at:
-                uses.append(use)
-                continue
+        for use in () if is_checked else plan.uses:
             try:
-                seeding = use.definition.seeding
-                if seeding is not None and seeding not in seedings:
-                    seedings.add(seeding)
-                    check_seeding(seeding)
-                definition = _checked(use.definition, plan.project, live) if function is None else use.definition
-                uses.append(use if definition is use.definition else replace(use, definition=definition))
+                uses.append(checked_use(use, plan.project, live, function, seedings))
             except MachinableError as error:
                 add(error, use.at)
         SeveralErrors.raise_any(list(errors.values()))
@@ -251,6 +305,36 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
             _warn_of_misspelt_events(uses, plan.project, live)
     is_same = all(new is old for new, old in zip(uses, plan.uses, strict=True))
     return plan if is_same else plan.with_uses(uses)
+
+
+def checked_use(
+    use: Use,
+    project: str,
+    live: Mapping[Target, Any],
+    function: Callable[..., Any] | None = None,
+    seedings: set[tuple[str, ...]] | None = None,
+) -> Use:
+    """Return a use as it runs, after checking its code and its configuration.
+
+    Args:
+        use: The use.
+        project: The directory of the project, which can be imported.
+        live: Classes and functions that need no import.
+        function: The function that runs instead of every component.
+        seedings: The seeding functions that were checked before.
+
+    Raises:
+        MachinableError: Something is wrong.
+    """
+    if use.definition.stored_at:
+        return use
+    seeding = use.definition.seeding
+    if seeding is not None and (seedings is None or seeding not in seedings):
+        if seedings is not None:
+            seedings.add(seeding)
+        check_seeding(seeding)
+    definition = _checked(use.definition, project, live) if function is None else use.definition
+    return use if definition is use.definition else replace(use, definition=definition)
 
 
 def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Target, Any]) -> None:

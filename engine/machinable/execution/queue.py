@@ -112,6 +112,10 @@ class TrialQueue:
             self._needed_by.setdefault(identity, []).append(spec.index)
         return True
 
+    def extend(self) -> None:
+        """Take note that the plan has got further trials."""
+        self._planned = map(self._plan.__getitem__, range(self._position, len(self._plan)))
+
     # what becomes of a trial
 
     def hold(self, spec: TrialSpec) -> None:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from machinable.engines.base import Engine
 from machinable.engines.devices import VARIABLES, Devices, visible_devices
 from machinable.errors import MachinableError, MalformedText, Refused, SeveralErrors, did_you_mean, near_names
-from machinable.plan.plan import Plan, Use
+from machinable.plan.plan import Use
 from machinable.plan.reserved_keys import parse_declared_resources
 from machinable.storage.process_info import cores, memory
 
@@ -37,11 +37,11 @@ class Capacity:
         self._free = dict(self._total)
         self._total |= shared
 
-    def check(self, plan: Plan, notice: Callable[[str], None] | None = None) -> None:
+    def check(self, uses: Iterable[Use], notice: Callable[[str], None] | None = None) -> None:
         """Check that every trial could run alone.
 
         Args:
-            plan: The plan.
+            uses: The uses of the plan.
             notice: Receives the errors instead if hosts may join that have the resources.
 
         Raises:
@@ -58,7 +58,7 @@ class Capacity:
             error = Refused(f"{use.component} {text}", at=use.at, path=path, given=given, known=known, todo=todo)
             errors.setdefault(str(error), error)
 
-        for use in plan.uses:
+        for use in uses:
             wanted = use.definition.resources
             exceeds = False
             if wanted.get("gpus") and (

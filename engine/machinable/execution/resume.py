@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,11 +16,12 @@ from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
 from machinable.execution.attempts import Completed, read_outcome, read_status
-from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
+from machinable.execution.directory import ProjectCode, engine_facts, plan_line, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
 from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
 from machinable.plan.plan import Plan
+from machinable.plan.search_plan import SearchPlan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
 from machinable.results.execution import Execution
@@ -35,7 +36,7 @@ from machinable.storage.cleanup import workers_left
 from machinable.storage.documents import EVENT, read_rows
 from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
-from machinable.storage.numbered_parts import growing_file
+from machinable.storage.numbered_parts import growing_file, part_numbers, read_parts
 from machinable.storage.process_info import is_gone, is_running, this_process
 from machinable.structs import Struct
 
@@ -47,7 +48,7 @@ HANDOFF_WINDOW = 2.0  # seconds within which a worker notices that it has receiv
 MARKED_HANDOFF_WINDOW = 0.2  # the same if it leaves a marker: all threads of the killed process are gone by then
 POLL_INTERVAL = 0.02  # seconds between two checks for workers
 MAX_LISTED = 5  # differences in a message
-_STAYS = ("finished", "reused", "unneeded")
+_STAYS = ("finished", "reused", "unneeded", "pruned")
 
 
 class Changes(Struct, frozen=True):
@@ -131,7 +132,9 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
         changed = set()  # finished trials stay as they are stored
     kept = [uid for uid in planned if uid in trials and uid not in changed]
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
-    finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
+    # A search does not run again what has failed, because its sampler knows that.
+    stays = (*_STAYS, "failed", "blocked", "skipped") if isinstance(plan, SearchPlan) else _STAYS
+    finished = {uid for uid in kept if trials[uid].status in stays and uid not in reruns}
     doubtful = _doubtful(plan, policy, finished)
     while damaged := _damaged(stored, plan, trials, planned, finished, doubtful):
         finished -= damaged
@@ -208,8 +211,9 @@ def _refuse_other_trials(
         for uid, index in planned.items()
         if uid in changed and trials[uid].status not in _STAYS
     ]
-    lines += [f"{trial.component} {uid}: removed" for uid, trial in trials.items() if uid not in planned]
-    lines += [f"{plan[index].component} {uid}: added" for uid, index in planned.items() if uid not in trials]
+    if not isinstance(plan, SearchPlan):  # the process may have been killed while it added a sample
+        lines += [f"{trial.component} {uid}: removed" for uid, trial in trials.items() if uid not in planned]
+        lines += [f"{plan[index].component} {uid}: added" for uid, index in planned.items() if uid not in trials]
     if lines:
         more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
         raise Refused(
@@ -410,11 +414,18 @@ def write_resumption(
     files, folder = stored.files, str(stored)
     with writing(files):
         _write_code(stored, code)
-        if changes.changed or [trial.uid for trial in stored] != [row.uid for row in plan.rows]:
+        if isinstance(plan, SearchPlan) and _extends(plan, stored):
+            with closing(files.appender(layout.join(folder, layout.PLAN))) as lines:
+                for spec in plan[len(stored) :]:
+                    lines.write(plan_line(spec))
+        elif changes.changed or [trial.uid for trial in stored] != [row.uid for row in plan.rows]:
+            _remove_parts(files, layout.join(folder, layout.PLAN))
             for name in (layout.PLAN, layout.EXECUTION):  # earlier versions stay beside them
                 files.write(_free_name(stored, name), files.read(layout.join(folder, name)))
             files.write(layout.join(folder, layout.PLAN), b"".join(plan_lines(plan)))
-            facts = dict(stored.data) | {"task": plan.request.as_data(), "name": plan.name, "trials": len(plan)}
+            facts = dict(stored.data) | {"task": plan.request.as_data(), "name": plan.name}
+            if not isinstance(plan, SearchPlan):
+                facts["trials"] = len(plan)
             files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
         ledger.resumed(
             len(changes.unchanged),
@@ -428,6 +439,20 @@ def write_resumption(
             },
         )
         return _completed(changes, plan, ledger, shared)
+
+
+def _extends(plan: SearchPlan, stored: Execution) -> bool:
+    """Return whether a plan begins with the stored trials of the same task."""
+    before, now = [trial.uid for trial in stored], [row.uid for row in plan.rows]
+    return now[: len(before)] == before and dumps(stored.data["task"]) == dumps(plan.request.as_data())
+
+
+def _remove_parts(files: Files, path: str) -> None:
+    """Join the parts of a growing file."""
+    if numbers := [number for number in part_numbers(files, path) if number]:
+        files.write(path, b"".join(read_parts(files, path)))
+        for number in numbers:
+            files.remove(layout.part(path, number))
 
 
 def _write_code(stored: Execution, code: ProjectCode) -> None:

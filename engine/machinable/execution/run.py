@@ -22,6 +22,7 @@ from machinable.execution.scheduler import Run, Scheduler
 from machinable.execution.stop import StopWatch, forget_stop
 from machinable.execution.worker_task import InProcessTask, WorkerTask, environment_for_workers
 from machinable.plan.plan import Plan
+from machinable.plan.search_plan import SearchPlan
 from machinable.results.execution import Execution
 from machinable.settings import CodeBackup
 from machinable.storage import layout
@@ -36,6 +37,7 @@ from machinable.structs import replace
 
 if TYPE_CHECKING:
     from machinable.execution.limits import SharedLimits
+    from machinable.execution.search import Search
     from machinable.storage.served.server import FilesServer
 
 __all__ = ["execute_checked"]
@@ -57,7 +59,7 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
 
         echo(outcomes_text(checked.plan, outcomes_of(checked)))
         return checked.plan
-    if stored is not None and stored.is_empty:
+    if stored is not None and stored.is_empty and (checked.search is None or not checked.search.may_go_on):
         echo(f"{stored.stored} has {stored.stored.status}: there is nothing to resume", file=sys.stderr)
         return stored.stored
     with interrupts.allowed():
@@ -152,7 +154,8 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
         fallback = fallback_name(folder)
         files = FallbackFiles(files, fallback)
     plan = checked.plan
-    ledger = Ledger(len(plan), plan.seed, files, folder, checked.options.listeners, checked.callbacks)
+    planned = plan.expected if isinstance(plan, SearchPlan) else len(plan)
+    ledger = Ledger(planned, plan.seed, files, folder, checked.options.listeners, checked.callbacks)
     shared = checked.shared_results(files, locks, folder, code)
     return Run(checked, files, folder, ledger, shared, fallback, _limits(checked, files, locks, ledger), guard)
 
@@ -179,7 +182,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
     options, engine, plan = run.checked.options, run.checked.engine, run.checked.plan
     files, folder = run.files, run.folder
     engine.on_notice = run.ledger.notice
-    on_progress = _progress_listener(options.listeners)
+    on_progress = _progress_listener(options.listeners, run.checked.search)
     work: Work
     server = in_process = None
     if engine.reach == "process":
@@ -220,18 +223,21 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
             run.guard.release()
 
 
-def _progress_listener(listeners: tuple[Listener, ...]) -> OnProgress | None:
-    """Return a function that passes progress and rows to the listeners that take them; None if none does."""
+def _progress_listener(listeners: tuple[Listener, ...], search: Search | None) -> OnProgress | None:
+    """Return a function that passes progress and rows to what takes them; None if nothing does."""
     audience = [one for one in listeners if one.hears(Listener.on_progress) or one.hears(Listener.on_record)]
 
     def on_progress(uid: str, i: int | dict[str, Any], total: int | None) -> None:
+        if search is not None and isinstance(i, dict) and total is not None:
+            search.on_row(uid, total, i[search.column])
+            return
         for one in audience:
             if isinstance(i, dict):
                 one.on_record(uid, i)
             else:
                 one.on_progress(uid, i, total)
 
-    return on_progress if audience else None
+    return on_progress if audience or (search is not None and search.prunes) else None
 
 
 def _code_to_ship(run: Run) -> bytes:
@@ -283,8 +289,13 @@ def finish(run: Run, outage: str) -> Execution:
         raise files.outage()
     if outage:
         raise outage_of(outage, files.url)
+    search = run.checked.search
+    if search is not None and search.problem is not None:
+        search.problem.details = (*search.problem.details, f"the execution is {run.folder} in {files.url}")
+        raise search.problem
     execution = Execution(files, run.folder, plan=run.checked.plan, trust=True)
-    if ledger.failures and run.checked.options.policy.on_failure != "continue":
+    is_lenient = search is not None and search.has_value  # a sample that fails does not end a search
+    if ledger.failures and not is_lenient and run.checked.options.policy.on_failure != "continue":
         from machinable.execution.error_report import trials_failed  # 2 ms, and most executions do not fail
 
         raise trials_failed(ledger, execution)

@@ -20,6 +20,7 @@ from machinable.execution.attempts import (
     read_status,
     write_end,
     write_failure,
+    write_pruned,
 )
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
@@ -27,7 +28,7 @@ from machinable.execution.preflight import Checked
 from machinable.execution.queue import Blocked, TrialQueue
 from machinable.execution.reuse import SharedResults, inputs_of
 from machinable.execution.unneeded import find_unneeded
-from machinable.execution.worker_task import folders_needed
+from machinable.execution.worker_task import InProcessTask, folders_needed
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage import layout
@@ -76,13 +77,18 @@ class Scheduler:
         self._limits = run.limits
         self._completed = run.completed
         self._engine = run.checked.engine
+        self._search = run.checked.search
         self._guard = run.guard
         self._work = work
+        self._rows: SimpleQueue[tuple[str, int, Any]] = SimpleQueue()  # of trials that may be pruned
+        if self._search is not None:
+            self._search.on_row = self._take_row
         self._server = server
         self._interrupts = interrupts
         self._queue = TrialQueue(run.checked.plan, run.completed.uids, run.completed.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
-        self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
+        # Those that ended while other trials were handled; None for rows
+        self._done: SimpleQueue[Future[Outcome] | None] = SimpleQueue()
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
         self._in_vain: Counter[str] = Counter()  # those of them since it has last saved a checkpoint
         self._saved: dict[str, Any] = {}  # the facts of that checkpoint
@@ -104,6 +110,8 @@ class Scheduler:
             with self._interrupts.allowed():
                 done, results = self._completed.uids, self._completed.results
                 self._unneeded = find_unneeded(self._plan, self._reuse, self._shared, done, results)
+                if self._search is not None:
+                    self._search.begin(self._ledger, self._files, self._folder, done)
             while True:
                 while (spec := self._next()) is not None:
                     self._start(spec)
@@ -116,6 +124,8 @@ class Scheduler:
             self._shared.close()
             if self._limits is not None:
                 self._limits.close()
+        if self._search is not None:
+            self._search.close()
         self._ledger.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
@@ -127,6 +137,8 @@ class Scheduler:
                 f"the storage {files.url} could not be written for a while: no further trials were started\n"
                 f"  To resume: machinable resume {self._folder} --storage {files.url}"
             )
+        if self._search is not None and self._search.problem is not None:
+            return True
         return bool(self.outage) or (self._policy.on_failure == "stop" and self._ledger.counts["failed"] > 0)
 
     # what starts next
@@ -134,7 +146,7 @@ class Scheduler:
     def _next(self) -> TrialSpec | None:
         """Return a trial that can start now, and settle trials before it that need not run."""
         # Trials that a failure stops or a timeout ends wait here.
-        waits_here = self._policy.on_failure == "stop" or self._policy.timeout is not None
+        waits_here = self._policy.on_failure == "stop" or self._policy.timeout is not None or self._search is not None
         limit = self._engine.slots + (0 if waits_here else self._engine.prefetch)
         while len(self._running) < limit and not self._must_stop():
             self._interrupts.raise_pending()
@@ -143,6 +155,8 @@ class Scheduler:
             if spec is None:
                 spec = self._queue.pop(now)
                 if spec is None:
+                    if self._asks():
+                        continue
                     return None
                 if self._settles_without_running(spec):
                     continue
@@ -153,6 +167,14 @@ class Scheduler:
             if self._claims(spec) and self._has_units(spec):
                 return spec
         return None
+
+    def _asks(self) -> bool:
+        """Return whether a search has added trials, which it does while all that it has added are running."""
+        search = self._search
+        if search is None or search.trials_left >= self._engine.slots or not search.more():
+            return False
+        self._queue.extend()
+        return True
 
     def _fits(self, wanted: Mapping[str, float]) -> bool:
         return self._capacity.fits(wanted) and (self._limits is None or self._limits.may_fit(wanted))
@@ -181,7 +203,12 @@ class Scheduler:
         outcome = self._completed.doubtful.get(spec.uid)
         if outcome is not None and self._is_unchanged(spec, outcome):
             self._ledger.counts["finished"] += 1
-            self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
+            row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "record": outcome.record}
+            self._settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts), row, outcome)
+            return True
+        if self._search is not None and (because := self._search.pruned(spec.uid)):
+            write_pruned(self._files, self._folder, spec, because)
+            self._settle(spec, None, self._ledger.pruned(spec, None, because))
             return True
         pointer = self._shared.reusable(spec, self._queue.result)
         if pointer is not None:
@@ -192,16 +219,27 @@ class Scheduler:
         return changed_input(self._files, inputs_of(spec, outcome), self._queue.result) is None
 
     def _settle_blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
-        self._ledger.blocked(spec, blocker)
-        self._queue.settle(spec, blocker)
+        self._settle(spec, blocker, self._ledger.blocked(spec, blocker))
+
+    def _settle(
+        self,
+        spec: TrialSpec,
+        result: Available | Blocked | None,
+        row: Mapping[str, Any],
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Pass on the end of a trial, which the ledger has recorded as a row."""
+        self._queue.settle(spec, result)
+        if self._search is not None:
+            self._search.ended(spec, outcome, row)
 
     def _settle_reused(self, spec: TrialSpec, pointer: Pointer) -> None:
         if pointer.trial == f"{self._folder}/{spec.uid}":  # it was copied from another storage
-            self._ledger.finished(spec, Outcome(spec.uid, "finished", spec.attempt, 0.0))
+            row = self._ledger.finished(spec, Outcome(spec.uid, "finished", spec.attempt, 0.0))
             self._ledger.notice(f"copied {spec.component} {spec.uid} from {spec.definition.stored_at}")
         else:
-            self._ledger.reused(spec, pointer)
-        self._queue.settle(spec, Available(pointer.trial, pointer.artifacts))
+            row = self._ledger.reused(spec, pointer)
+        self._settle(spec, Available(pointer.trial, pointer.artifacts), row)
 
     def _claims(self, spec: TrialSpec) -> bool:
         """Return whether this execution computes a trial; if not, handle the trial according to the policy."""
@@ -240,6 +278,8 @@ class Scheduler:
             spec = replace(spec, devices=devices)
         if self._policy.timeout is not None:
             spec = replace(spec, timeout=self._policy.timeout)
+        if self._search is not None and self._search.judges(spec.uid):
+            spec = replace(spec, judged=self._search.column)
         if self._limits is not None and (waits := self._limits.waiting) is not None:
             is_full = len(self._running) + 1 >= self._engine.slots
             if is_full or not self._capacity.fits(waits.resources):
@@ -305,7 +345,7 @@ class Scheduler:
         until = min(deadline for _, deadline in self._running.values())
         if due is not None and len(self._running) < self._engine.slots:
             until = min(until, due)
-        done: list[Future[Outcome]] = []
+        done: list[Future[Outcome] | None] = []
         while not done:
             with suppress(Empty):
                 done.append(self._done.get(timeout=max(0.0, min(RESPONSE_TIME, until - time.monotonic()))))
@@ -316,8 +356,10 @@ class Scheduler:
                 raise self._guard.lost
             if time.monotonic() >= until or (self._engine.may_grow and self._has_grown()):
                 break
+        if self._search is not None:
+            self._judge_rows()
         for future in done:
-            if future in self._running:
+            if future is not None and future in self._running:
                 self._ended(future)
         if not done:
             late = [future for future in self._running if self._deadline(future) <= time.monotonic()]
@@ -326,6 +368,28 @@ class Scheduler:
             for future in late:
                 wait([future])
                 self._ended(future, is_late=True)
+
+    def _take_row(self, uid: str, iteration: int, value: Any) -> None:
+        """Take the metric of a running trial; any thread may call this."""
+        self._rows.put((uid, iteration, value))
+        if self._engine.runs_on_submit:  # in this thread, which waits for the trial
+            self._judge_rows()
+        else:
+            self._done.put(None)
+
+    def _judge_rows(self) -> None:
+        """Let the pruner judge the rows that have arrived, and tell the workers of trials that are pruned."""
+        assert self._search is not None
+        with suppress(Empty):
+            while True:
+                for uid in self._search.row(*self._rows.get_nowait()):
+                    because = self._search.pruned(uid)
+                    if isinstance(self._work, InProcessTask):
+                        self._work.pruned[uid] = because
+                        continue
+                    for future, (spec, _) in self._running.items():
+                        if spec.uid == uid:
+                            self._engine.prune(future, because)
 
     def _has_grown(self) -> bool:
         """Return whether there are more slots now; once a second, let the engine know which trials wait for one."""
@@ -364,7 +428,11 @@ class Scheduler:
         self._capacity.give_back(spec.resources, spec.devices)
         if self._limits is not None:
             self._limits.give_back(spec)
-        if outcome.error is None:
+        if outcome.state == "pruned":
+            self._shared.release(spec)
+            because = outcome.because or "its sample was pruned"
+            self._settle(spec, None, self._ledger.pruned(spec, outcome, because), outcome)
+        elif outcome.error is None:
             self._finished(spec, outcome)
         elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage
             self.outage = self.outage or outcome.error["message"]
@@ -420,8 +488,7 @@ class Scheduler:
     def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         result = self._shared.publish(spec, outcome)
         self._shared.release(spec)  # before the ledger: a resumed execution only looks at what that does not have
-        self._ledger.finished(spec, outcome)
-        self._queue.settle(spec, result)
+        self._settle(spec, result, self._ledger.finished(spec, outcome), outcome)
 
     def _failed(
         self, spec: TrialSpec, outcome: Outcome, error: Mapping[str, str], problem: BaseException | None
@@ -436,9 +503,9 @@ class Scheduler:
         self._ledger.failed(spec, outcome, will_retry=True)
 
     def _give_up(self, spec: TrialSpec, outcome: Outcome) -> None:
-        self._ledger.failed(spec, outcome, will_retry=False)
+        row = self._ledger.failed(spec, outcome, will_retry=False)
         self._shared.release(spec)
-        self._queue.settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"))
+        self._settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"), row, outcome)
 
     def _interrupt_running(self) -> None:
         """Interrupt the running trials, and record that."""

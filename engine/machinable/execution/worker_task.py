@@ -60,6 +60,7 @@ class InProcessTask:
     ) -> None:
         self.files = files
         self.folder = folder
+        self.pruned: dict[str, str] = {}  # why running trials are pruned, by uid
         self._project = project
         self._on_progress = on_progress
         self._threads = ThreadLimit()
@@ -80,7 +81,8 @@ class InProcessTask:
         imported_files(self._project)  # by others
         self._threads.hold(spec.definition.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
-        return _stored(self.files, self._project, self._run(spec, progress=progress))
+        outcome = self._run(spec, progress=progress, pruned=lambda: self.pruned.get(spec.uid, ""))
+        return _stored(self.files, self._project, outcome)
 
     def close(self) -> None:
         """Restore the number of threads of this process."""
@@ -209,6 +211,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                         code=code,
                         live=live,
                         progress=partial(reports.progress, spec.uid),
+                        pruned=partial(reports.pruned, spec.uid),
                         locks=self.locks,
                         status=status,
                     )

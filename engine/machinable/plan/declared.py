@@ -26,6 +26,7 @@ from machinable.errors import InvalidType, MachinableError, MalformedText, Place
 from machinable.plan.grid import check_axes, combinations, shown_value
 from machinable.plan.identity import version_key
 from machinable.plan.request import ComponentRequest
+from machinable.plan.search import SearchRequest
 from machinable.plan.task import Task, laid_over
 from machinable.serialization import Plain, as_plain, equal_pair, without_hidden
 
@@ -39,7 +40,8 @@ __all__ = [
 ]
 
 COMPONENT_KEYS = ("component", "version", "each", "grid", "children", "requires", "tags")
-TASK_KEYS = ("component", "components", *COMPONENT_KEYS[1:], "repeat", "levels", "execution")
+TASK_KEYS = ("component", "components", *COMPONENT_KEYS[1:], "repeat", "levels", "tune", "execution")
+TUNE_KEYS = (*SearchRequest.struct_fields, "repeats")
 _LEVELS = ("repeat", "split")
 # The others are the same for all that a project computes: results that are reused depend on them.
 TASK_SETTINGS = tuple(key for key in EXECUTION_KEYS if key not in ("seeding", "strict", "threads"))
@@ -113,6 +115,7 @@ class _Reader:
         for node, where in self._components(body, path):
             task.components += self._component(node, None if node is body else body, where, path)
         self._read_levels(task, body, path)
+        self._read_search(task, body, path)
         task.settings = self._settings(body, path)
         SeveralErrors.raise_any(self._errors)
         return task
@@ -406,6 +409,30 @@ class _Reader:
                 None,
                 "List fewer alternatives, or declare several tasks.",
             )
+
+    def _read_search(self, task: Task, body: MappingNode, path: str) -> None:
+        tune = body.get("tune")
+        if tune is None:
+            return
+        path = f"{path}.tune"
+        if not isinstance(tune, MappingNode):
+            todo = "Write `tune: {space: {rate: {loguniform: [0.001, 0.1]}}, metric: records.loss.last, mode: min}`."
+            self._fail(f"`tune` takes a mapping, not {described(tune)}", body.place("tune"), path, tune, todo)
+            return
+        known = len(self._errors)
+        self._check_keys(tune, TUNE_KEYS, path, "search")
+        if len(self._errors) > known:
+            return
+        try:
+            task.tune(**{key: as_plain(value) for key, value in tune.items() if value is not None})
+        except MachinableError as error:
+            for one in error.parts:
+                one.at, found = body.place("tune"), tune
+                for key in (*(["space"] if one.path not in tune else []), *(one.path or "").split(".")):
+                    if isinstance(found, MappingNode) and key in found:
+                        one.at, found = found.place(key), found[key]
+                one.path = f"{path}.{one.path}" if one.path else path
+                self._errors.append(one)
 
     def _levels(self, body: MappingNode, path: str) -> Iterator[tuple[str, Any, Place, str]]:
         """Yield the method, number, place and path of each level."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ from machinable.plan.request import (
     numbered,
 )
 from machinable.plan.reserved_keys import reserved_fields
+from machinable.plan.search_plan import SearchPlan, sample_version
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target, spec_from_data
 from machinable.plan.written_uses import declared_children, declared_requirements, is_stored_trial
 from machinable.project import Project
@@ -70,7 +72,7 @@ def make_plan(
     storage: str | None = None,
     stored_in: str | None = None,
 ) -> Plan:
-    """Return the plan of a task; see `Task.plan`.
+    """Return the plan of a task, without the trials of samples for a search; see `Task.plan`.
 
     Raises:
         ConfigurationError: The project or a configuration has errors; several are raised as one.
@@ -84,9 +86,15 @@ def make_plan(
             raise InvalidValue(
                 f"the task has more than {MAX_ALTERNATIVES:,} trials", todo="Split it into several executions."
             )
+        if request.search is not None:
+            _check_search(request)
         listed = [planner.add(*one) for one in _listed(request)]
         planner.check_versions_of()
         SeveralErrors.raise_any(list(planner.errors.values()))
+        if request.search is not None:
+            samples = _Planner(workspace, request, where.path, (storage, stored_in))
+            facts = _facts(request, where, workspace, execution_seed, ids.is_by_content(seed))
+            return SearchPlan(uses=(), rows=(), **facts).begin(samples, planner.uses[listed[0]])
         rows: list[tuple[int, tuple[int, ...]]] = []  # the use of each trial and its number in each level
         for numbers in product(*(range(level.total) for level in reversed(request.levels))):
             # Requirements run once, before the first that needs them, which is the order of the uses.
@@ -101,16 +109,42 @@ def make_plan(
     for text in planner.warnings:
         warn(text)
     return Plan(
-        id=ids.encode(execution_seed),
-        seed=execution_seed,
-        name=request.name,
-        project=where.path,
-        project_name=workspace.main.name or os.path.basename(where.path) or "project",
-        request=request,
         uses=tuple(planner.uses),
         rows=tuple(Row(use, numbers, *drawn) for (use, numbers), drawn in zip(rows, assigned, strict=True)),
-        by_content=by_content,
+        **_facts(request, where, workspace, execution_seed, by_content),
     )
+
+
+def _facts(
+    request: TaskRequest, project: Project, workspace: Workspace, execution_seed: int, by_content: bool
+) -> dict[str, Any]:
+    """Return the attributes of a plan apart from its trials."""
+    return {
+        "id": ids.encode(execution_seed),
+        "seed": execution_seed,
+        "name": request.name,
+        "project": project.path,
+        "project_name": workspace.main.name or os.path.basename(project.path) or "project",
+        "request": request,
+        "by_content": by_content,
+    }
+
+
+def _check_search(request: TaskRequest) -> None:
+    """Check that a search has one component with one version."""
+    if len(request.components) != 1:
+        raise InvalidValue(
+            f"a search is over the configurations of one component, and the task has {len(request.components)}",
+            given=len(request.components),
+            todo="Let one component require the others, or make a task for each.",
+        )
+    count = _count(request) // prod(level.total for level in request.levels)
+    if count != 1:
+        raise InvalidValue(
+            f"a search has one version of its component, and the task has {count} alternatives",
+            given=count,
+            todo="Put them into the space: {'~': ml.choice(['~small', '~large'])}, or {'rate': ml.choice([0.1, 0.2])}.",
+        )
 
 
 def _seeds_of_contents(
@@ -254,6 +288,7 @@ class _Planner:
         self.warnings: list[str] = []
         self.errors: dict[str, MachinableError] = {}
         self._workspace = workspace
+        self._request = request
         self._directory = directory
         self._storage, self._stored_in = storages
         self._task_versions = request.versions
@@ -303,6 +338,18 @@ class _Planner:
             return -1
         key = key_parts(found.resolved.counts_as[0], use.definition.version, _asked_parts(asked, children))
         return self._append(use, key, found.resolved.reserved.get("_seed_"))
+
+    def add_sample(self, values: Mapping[str, Plain]) -> None:
+        """Add the component of a search with the values of a sample; see `UsePlanner`."""
+        asked, version, inner = self._search
+        self.errors.clear()
+        self.add(asked, sample_version(version, values), inner)
+        SeveralErrors.raise_any(list(self.errors.values()))
+
+    @cached_property
+    def _search(self) -> tuple[ComponentRequest, Any, Sequence[Any]]:
+        (listed,) = _listed(self._request)
+        return listed
 
     def _append(self, use: Use, key: KeyParts | str, chosen: int | None) -> int:
         self.uses.append(use)

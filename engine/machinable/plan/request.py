@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from machinable.plan.identity import version_key
+from machinable.plan.search import SearchRequest
 from machinable.serialization import Plain, without_hidden
 from machinable.structs import Struct, asdict, field
 
@@ -122,6 +123,7 @@ class TaskRequest(Struct, frozen=True):
     versions_of: tuple[tuple[Named, Any], ...] = ()  # versions for one component each, over all others
     name: str | None = None
     settings: Mapping[str, Any] = {}  # of the section `execution` of a declared task; not stored
+    search: SearchRequest | None = None  # of configurations of its component
 
     def names(self) -> Iterator[Named]:
         """Yield how each component, child, requirement and component of a version was given."""
@@ -141,6 +143,7 @@ class TaskRequest(Struct, frozen=True):
             "levels": [[level.name, level.total] for level in self.levels],
             "versions": [_version_as_data(version) for version in self.versions],
             "versions_of": [[_name_as_data(name), _version_as_data(version)] for name, version in self.versions_of],
+            **({} if self.search is None else {"search": self.search.as_data()}),
         }
 
 

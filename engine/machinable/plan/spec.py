@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 State: TypeAlias = Literal[
-    "pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"
+    "pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded", "pruned"
 ]
 
 
@@ -221,6 +221,9 @@ class TrialSpec(Struct, frozen=True):
     devices: tuple[str, ...] = ()
     # Seconds that the attempt may take; None for no limit. Known when it is submitted, and never stored
     timeout: float | None = None
+    # The column of its rows whose values are sent to the executing process, which may prune it because of them; "" for
+    # none. Known when it is submitted, and never stored
+    judged: str = ""
 
     @property
     def component(self) -> str:
@@ -313,7 +316,8 @@ class Outcome(Struct, frozen=True):
 
     Attributes:
         uid: Uid of the trial.
-        state: How it ended; "pending" if its worker cannot start it, and another host may (see `TrialSpec.may_move`).
+        state: How it ended; "pruned" if the execution has ended it between two iterations; "pending" if its worker
+            cannot start it, and another host may (see `TrialSpec.may_move`).
         attempt: Number of the attempt.
         seconds: Its duration.
         record: The last row of the default scope.
@@ -324,6 +328,7 @@ class Outcome(Struct, frozen=True):
         indirect: `identity` and `place` of those of these requirements that are not its own, such as `model.data`.
         imported: Digests of the source files of the project that were imported while it ran, by path in the project.
         dropped: What the component made and does not exist any more, such as rows that it did not save.
+        because: Why it was pruned.
     """
 
     uid: str
@@ -338,6 +343,7 @@ class Outcome(Struct, frozen=True):
     indirect: Mapping[str, Mapping[str, str]] = {}
     imported: Mapping[str, str] = {}
     dropped: Sequence[str] = ()
+    because: str = ""
 
 
 def definition_from_data(data: Mapping[str, Any]) -> ComponentSpec:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.config.nodes import without_keys
 from machinable.config.versions import MAX_ALTERNATIVES, alternatives, elements_of, expand_lists
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName, near_names
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, UnknownName, near_names
 from machinable.events import check_callback
 from machinable.former_names import TASK, find_former_name
 from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.reserved_keys import parse_resources
+from machinable.plan.search import SearchRequest, former_arguments, search_from_data, search_request
 from machinable.plan.written_uses import asked_requirements, check_names, is_stored_trial
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain, canonical
@@ -43,6 +44,7 @@ class Task:
         self.execution_name: str | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
         self.settings: Mapping[str, Any] = {}  # of the section `execution` of a declared task
+        self.search: SearchRequest | None = None
         # Where stored trials that it requires are, if not in the storage of the execution
         self.stored_in: str | None = None
         if isinstance(component, Task):
@@ -52,7 +54,7 @@ class Task:
             self.components, self.levels = list(request.components), list(request.levels)
             self.versions, self.versions_of = list(request.versions), list(request.versions_of)
             self.execution_name = request.name
-            self.settings = request.settings
+            self.settings, self.search = request.settings, request.search
         elif component is not None:
             self.component(component)
         if name is not None:
@@ -66,7 +68,8 @@ class Task:
     def __repr__(self) -> str:
         names = [getattr(call.name, "__name__", call.name) for call in self.components]
         levels = "".join(f" x{level.total}" for level in self.levels)
-        return f"Task({', '.join(map(str, names))}{levels})"
+        searched = "" if self.search is None else f", {self.search.samples or ''} samples".replace(",  ", ", ")
+        return f"Task({', '.join(map(str, names))}{levels}{searched})"
 
     def component(
         self,
@@ -158,12 +161,52 @@ class Task:
             self.versions_of.append(_name_and_version(of, version, "component"))
         return self
 
-    def tune(self, *args: Any, **kwargs: Any) -> Task:
-        """Raise an error, because searches are not available."""
-        raise Refused(
-            "Task.tune is not available: searches with Ray Tune were removed and have no replacement yet",
-            todo="List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}]).",
-        )
+    def tune(
+        self,
+        space: Any = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        samples: int | None = None,
+        *,
+        sampler: Any = "random",
+        repeats: int = 1,
+        prune: Any = None,
+        stop: Any = None,
+        timeout: float | None = None,
+        config: Any = None,
+        num_samples: int | None = None,
+    ) -> Task:
+        """Search for the best configuration of the component instead of running it once.
+
+        Args:
+            space: A domain for each key that is searched, `{"rate": ml.loguniform(1e-4, 1e-1)}` or plain
+                `{"rate": {"loguniform": [1e-4, 1e-1]}}`, and "~" for versions.
+            metric: The field of a trial by which samples are compared, such as "records.loss.last" or "result".
+            mode: "min" or "max".
+            samples: How many configurations are tried. A sampler such as "grid" may end earlier.
+            sampler: "random", "grid", the name of a sampler of Optuna ("tpe", "cmaes", "gp"), one of its samplers, or
+                an object with `ask` and `tell`.
+            repeats: The number of trials of each sample, with the same seeds for every sample; their mean counts.
+            prune: "median", "asha", a pruner of Optuna, or None. It ends trials between iterations by their rows.
+            stop: No sample follows one that satisfies this: a mapping of fields to the values that must be reached, a
+                condition as text, or a function of a trial.
+            timeout: The seconds after which no sample follows.
+            config: Former name of `space`, where `{"grid_search": […]}` is a grid.
+            num_samples: Former name of `samples`.
+
+        Raises:
+            InvalidType, InvalidValue: An argument is wrong, or is given by both of its names.
+            UnknownName: There is no such mode, sampler or pruner.
+        """
+        if self.search is not None:
+            raise InvalidValue("the task has a search already", todo="Call tune once.")
+        given = former_arguments(space, config, samples, num_samples, sampler, repeats)
+        space, samples, sampler, repeats = given
+        search = search_request(space, metric, mode, samples, sampler, prune, stop, timeout)
+        if repeats != 1 or isinstance(repeats, bool):
+            self.repeat(repeats)
+        self.search = search
+        return self
 
     def on_complete(self, callback: Callable[[Any], Any]) -> Task:
         """Call a function with each listed trial that has finished or was reused."""
@@ -215,6 +258,7 @@ class Task:
             tuple(self.versions_of),
             self.execution_name,
             self.settings,
+            self.search,
         )
 
     def _level(self, k: int, name: str, method: str) -> Task:
@@ -432,6 +476,8 @@ def task_from_data(
         task.version(version)
     for of, version in data.get("versions_of", ()):
         task.version(version, of=_from_text(of, code_of))
+    if data.get("search") is not None:
+        task.tune(**search_from_data(data["search"]))
     return task
 
 

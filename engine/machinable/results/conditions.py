@@ -20,7 +20,18 @@ from machinable.serialization import canonical, dumps
 
 __all__ = ["STATES", "Condition", "comparable", "in_order", "is_condition", "order", "parse", "satisfied", "timestamp"]
 
-STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped", "unneeded")
+STATES = (
+    "pending",
+    "running",
+    "finished",
+    "reused",
+    "failed",
+    "interrupted",
+    "blocked",
+    "skipped",
+    "unneeded",
+    "pruned",
+)
 MIN_PREFIX = 8  # characters of an identity, as many as are printed
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "in")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidType
+from machinable.errors import InvalidType, Refused
 from machinable.former_names import EXECUTION, find_former_name
 from machinable.ids import CONTENT
 from machinable.results.reader import ExecutionInfo, Reader, Rows, not_stored
@@ -17,6 +17,7 @@ from machinable.storage.files import Files
 
 if TYPE_CHECKING:
     from machinable.plan.spec import TrialSpec
+    from machinable.results.search import SearchResult, SearchSample
     from machinable.results.trials import Trials
 
 __all__ = ["EXECUTION_STATES", "Execution", "trial_that_ended"]
@@ -29,6 +30,7 @@ _STATUS = (
     ("interrupted", {"interrupted", "pending"}),
     ("partial", {"skipped"}),
 )
+_DONE = {"finished", "reused", "skipped", "unneeded", "pruned"}
 
 
 class Execution(ExecutionInfo):
@@ -48,12 +50,15 @@ class Execution(ExecutionInfo):
         clock: Callable[[], float] = time.time,
         ledger_parts: Sequence[int] | None = None,
         annotation_parts: Sequence[int] | None = None,
+        plan_parts: Sequence[int] | None = None,
     ) -> None:
         super().__init__(Reader(files, folder, trust=trust, clock=clock))
         self._reader.ledger_parts = ledger_parts
         self._reader.annotation_parts = annotation_parts
+        self._reader.plan_parts = plan_parts
         self._given_plan = plan
         self._trials: dict[str, Trial] | None = None
+        self._search: SearchResult | None = None
 
     if not TYPE_CHECKING:
 
@@ -122,6 +127,8 @@ class Execution(ExecutionInfo):
         from machinable.results.query import states
 
         found = set(states(list(self)))
+        if found <= _DONE and not self._reader.has_ended and self.data["task"].get("search") is not None:
+            found.add("pending")  # further samples
         state = next((state for state, those in _STATUS if found & those), "finished" if found else "interrupted")
         return "running" if state in ("failed", "interrupted") and self._reader.is_held else state
 
@@ -135,10 +142,34 @@ class Execution(ExecutionInfo):
         """What trials of a running execution wait for that other executions hold, by uid."""
         return self._reader.waiting if self._reader.is_held else {}
 
+    @property
+    def search(self) -> SearchResult:
+        """The search that it is: its samples, the best of them, and its course; it is read once.
+
+        Raises:
+            Refused: It is no search.
+        """
+        from machinable.results.search import SearchLog, SearchResult  # few executions are searches
+
+        if self._search is None:
+            task = self.data["task"].get("search")
+            if task is None:
+                raise Refused(
+                    f"{self} is not a search",
+                    given=str(self),
+                    todo="The trials of other executions are compared by execution.trials.best(metric).",
+                )
+            self._search = SearchResult(self, task, SearchLog.read(self.files, str(self)))
+        return self._search
+
+    def best(self, n: int = 1) -> list[SearchSample]:
+        """Return the best `n` samples of a search, the best first; see `SearchResult.best`."""
+        return self.search.best(n)
+
     def refresh(self) -> None:
         """Discard what was read, so that the execution and its trials are read again."""
         self._reader.refresh()
-        self._trials = None
+        self._trials = self._search = None
 
     def load(self) -> None:
         """Read plan and ledger, unless they are cached, and raise what is wrong with them."""

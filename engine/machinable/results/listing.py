@@ -24,14 +24,16 @@ class Listed(NamedTuple):
         stored: When execution.json was stored, in seconds since the epoch.
         ledger: The numbers of the parts of its ledger.
         annotations: Those of its annotations.
+        plan: Those of its plan, which grows in a search.
     """
 
     stored: float
     ledger: list[int]
     annotations: list[int]
+    plan: list[int]
 
 
-_GROWING = (layout.LEDGER, layout.ANNOTATIONS)
+_GROWING = (layout.LEDGER, layout.ANNOTATIONS, layout.PLAN)
 
 
 def list_executions(files: Files, folders: Sequence[str]) -> dict[str, Listed] | None:

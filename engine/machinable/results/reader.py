@@ -25,6 +25,7 @@ from machinable.storage.documents import (
     read_rows,
 )
 from machinable.storage.files import Files
+from machinable.storage.numbered_parts import read_parts
 
 if TYPE_CHECKING:
     from machinable.results import cache
@@ -43,7 +44,9 @@ __all__ = [
 
 MAX_LISTED = 10  # names in an error
 MAX_ALONE = 50  # lines of a cached plan that are built one by one
-_EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
+_EVENTS = frozenset(
+    {"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded", "pruned"}
+)
 
 
 def code_facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -120,14 +123,16 @@ class Reader:
         self.name = name
         self.trust = trust
         self.clock = clock
-        self.ledger_parts: Sequence[int] | None = None  # if they were listed, and likewise those of annotations
+        # If they were listed, the numbers of the parts of files that grow
+        self.ledger_parts: Sequence[int] | None = None
         self.annotation_parts: Sequence[int] | None = None
+        self.plan_parts: Sequence[int] | None = None
         self.is_given = False  # whether `assume`, in the executing process, has replaced the ledger
         self.refresh()
 
     def refresh(self) -> None:
         """Discard what was read, so that it is read again."""
-        self.ledger_parts = self.annotation_parts = None
+        self.ledger_parts = self.annotation_parts = self.plan_parts = None
         self._annotations: Annotations | None = None
         self._data: dict[str, Any] | None = None
         self._cache: cache.Cache | None = None
@@ -177,8 +182,9 @@ class Reader:
         elif self._plan is None:
             with without_collections():
                 # Decoding all lines takes as long as reading them, and few of their values are used.
-                place, data = self._place(layout.PLAN), self.content(layout.PLAN) or b""
-                rows = parse_rows(data, PLANNED, place, decoded=False)
+                place, rows = self._place(layout.PLAN), []
+                for data in read_parts(self.files, layout.join(self.name, layout.PLAN), self._parts(layout.PLAN)):
+                    rows += parse_rows(data, PLANNED, place, decoded=False)
             self._plan = Rows(rows)
             self._save_to_cache()
         return self._plan
@@ -215,13 +221,13 @@ class Reader:
         """Return the numbers of the parts of a growing file, listed once; None where it is one file."""
         if self.files.appends or self.is_given:
             return None
-        if self.ledger_parts is None or self.annotation_parts is None:
+        if self.ledger_parts is None or self.annotation_parts is None or self.plan_parts is None:
             names = [entry.name for entry in self.files.entries(self.name) if not entry.is_directory]
-            self.ledger_parts, self.annotation_parts = (
+            self.ledger_parts, self.annotation_parts, self.plan_parts = (
                 sorted(layout.part_number(one) for one in names if layout.whole(one) == file)
-                for file in (layout.LEDGER, layout.ANNOTATIONS)
+                for file in (layout.LEDGER, layout.ANNOTATIONS, layout.PLAN)
             )
-        return self.ledger_parts if name == layout.LEDGER else self.annotation_parts
+        return {layout.LEDGER: self.ledger_parts, layout.PLAN: self.plan_parts}.get(name, self.annotation_parts)
 
     @property
     def annotations(self) -> Annotations:

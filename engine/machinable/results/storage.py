@@ -129,6 +129,7 @@ class Storage:
                             trust=self._trust,
                             ledger_parts=listed[folder].ledger,
                             annotation_parts=listed[folder].annotations,
+                            plan_parts=listed[folder].plan,
                         )
                         for folder in waiting[-step:]
                     ]

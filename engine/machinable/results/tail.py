@@ -23,7 +23,7 @@ __all__ = ["Follower", "News"]
 Kind: TypeAlias = Literal["event", "row", "log", "output"]
 
 BLOCK = 2**16  # bytes that are read first from the end of a file
-_ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
+_ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded", "pruned"})
 
 
 class News(NamedTuple):
@@ -101,7 +101,7 @@ class Follower:
     def _note(self, event: dict[str, Any]) -> None:
         at, uid = _seconds(event.get("time")), event.get("uid")
         self._last_heartbeat = max(self._last_heartbeat, at)
-        self.status = event.get("status", "finished") if event["event"] == "ended" else None
+        self.status = event.get("status", "finished") if event["event"] in ("ended", "paused") else None
         if uid is not None:
             self.states[uid] = "started" if event.get("will_retry") else event["event"]
             self._began.setdefault(uid, at)

@@ -44,7 +44,7 @@ __all__ = ["Checked", "Fault", "lease_faults", "repair", "unnoted", "verify", "v
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _DESCRIPTIONS = {layout.STATUS: STATUS, layout.TRIAL: TRIAL}
-_ENDS = ("finished", "failed", "interrupted")
+_ENDS = ("finished", "failed", "interrupted", "pruned")
 QUIET = 2 * LEASE  # seconds without a change, after which a ledger is no longer being written
 MAX_REQUESTS = 16  # concurrent ones, to a remote storage
 
@@ -189,7 +189,7 @@ class _Execution:
         ledger = [path for path in self.sizes if layout.whole(path) == layout.LEDGER]
         for path in sorted(ledger, key=layout.part_number) if self.exists else ():
             for row in self.rows(path, self.survey_faults):
-                has_ended = row.get("event") == "ended"
+                has_ended = row.get("event") in ("ended", "paused")
                 if isinstance(row.get("uid"), str):
                     self.events[row["uid"]] = row
         self.knows_events = all(one.kind != "unreadable" for one in self.survey_faults)
@@ -403,6 +403,8 @@ class _Execution:
         times = [datetime.fromisoformat(status[key]) for key in ("started", "finished") if status.get(key)]
         row["seconds"] = (times[1] - times[0]).total_seconds() if len(times) == 2 else None
         row["record"] = rows[-1] if rows else None
+        if row["event"] == "pruned":
+            row["because"] = status.get("because") or ""
         if row["event"] == "failed":
             error = status.get("error") or {"type": "unknown", "message": ""}
             row |= {"will_retry": False, "error": {key: error[key] for key in ("type", "message")}}

@@ -304,13 +304,19 @@ EVENT = Kind(
         "code?": _CODE,
         "host?": _HOST,
         "imported?": Each("text"),
+        "sample?": "integer",
+        "values?": "mapping",
+        "uids?": Items("text"),
+        "iteration?": "integer",
+        "value?": "number",
+        "state?": "text",
     },
     "Restore the file from a copy, or move the line aside: machinable verify --repair",
 )
 STATUS = Kind(
     "the status of a trial",
     {
-        "state": ("running", "finished", "failed", "interrupted"),
+        "state": ("running", "finished", "failed", "interrupted", "pruned"),
         "attempt?": "integer",
         "token?": "integer",
         "started?": "time",

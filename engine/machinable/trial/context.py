@@ -62,6 +62,7 @@ class TrialContext(Context):
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
         status: StatusFiles,
+        pruned: Callable[[], str] = lambda: "",
     ) -> None:
         self.spec = spec
         self.files = files
@@ -86,7 +87,9 @@ class TrialContext(Context):
         )
         self._folder = folder
         self._live = live
+        self.because = ""  # why it was pruned
         self._progress = progress
+        self._pruned = pruned
         self._locks = locks
         self._config: Mapping[str, Plain] = spec.stored
         self._unevaluated: dict[str, Exception] = {}
@@ -166,6 +169,17 @@ class TrialContext(Context):
     def set_seed(self, seed: int | None) -> None:
         """Seed the random number generators; for None, with the trial's seed."""
         self.seeding.apply(seed)
+
+    def report_judged(self, iteration: int, row: Mapping[str, Plain]) -> None:
+        """Report the value in the row of an iteration by which the trial may be pruned."""
+        column = self.spec.judged
+        if self._progress is not None and column in row:
+            self._progress({column: row[column]}, iteration)
+
+    def is_pruned(self) -> bool:
+        """Return whether the trial ends between two iterations."""
+        self.because = self._pruned()
+        return bool(self.because)
 
     def report_progress(self, i: int | dict[str, Plain], total: int | None) -> None:
         """Report the completed steps of the component, or its last row."""

@@ -50,6 +50,9 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
                 _iterate(node, context)
         node.on_after_execute()
         destroy(node)
+        if context.because:
+            node.on_finish(None, False)
+            return None
         context.check_results()
         node.on_success(result)
     except BaseException as caught:
@@ -77,7 +80,9 @@ def _iterate(node: Component, context: TrialContext) -> None:
     iteration, has_begun = first
     checkpoints, every = context.checkpoints, context.spec.definition.checkpoints.every
     is_last = False
+    is_judged = bool(context.spec.judged)
     while not is_last:
+        before = node.record.last if is_judged else None
         node.flags["ITERATION"] = iteration
         checkpoints.is_iterating = True
         saves = state_of(node).saves
@@ -102,6 +107,12 @@ def _iterate(node: Component, context: TrialContext) -> None:
         iteration += 1
         checkpoints.settle(iteration, is_last=is_last)
         interruption.raise_pending()
+        if is_judged:
+            row = node.record.last
+            if row is not None and row is not before:
+                context.report_judged(iteration, row)
+            if not is_last and context.is_pruned():
+                return
 
 
 def _check_deliberate(stop: StopIteration, event: str, todo: str) -> None:

@@ -43,6 +43,7 @@ def run(
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
     status: StatusFiles | None = None,
+    pruned: Callable[[], str] = lambda: "",
     in_executing_process: bool = False,
 ) -> Outcome:
     """Run one attempt of a trial; with `spec.resume_from` continue from the last checkpoint of a previous attempt.
@@ -59,6 +60,7 @@ def run(
         progress: Receives the completed and total steps that the component reports, or its last row and None.
         locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
         status: The status files of the attempt, if they are open already.
+        pruned: Return why the trial ends between two iterations, "" if it does not.
         in_executing_process: Whether this process writes the ledger, see `StatusFiles`.
 
     Returns:
@@ -73,7 +75,7 @@ def run(
     if status is None:
         path = layout.join(folder, layout.trial(spec.uid))
         status = StatusFiles(spec, files, path, in_executing_process=in_executing_process)
-    context = TrialContext(spec, files, folder, project, live, progress, locks, status)
+    context = TrialContext(spec, files, folder, project, live, progress, locks, status, pruned)
     result: Plain = None
     try:
         if not is_open:
@@ -193,7 +195,7 @@ def _plain(context: TrialContext, result: Any) -> Plain:
 
 
 def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome:
-    state: State = "finished" if context.failure is None else "failed"
+    state: State = "failed" if context.failure is not None else "pruned" if context.because else "finished"
     error = None if context.failure is None else error_data(context.failure, context.mask)
     if context.failure is not None or context.interrupt is not None:
         result = None
@@ -203,6 +205,8 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
     facts = {"result": result, "error": error, "artifacts": context.artifacts, "inputs": inputs}
     if indirect:
         facts["indirect"] = indirect
+    if state == "pruned":
+        facts["because"] = context.because
     try:
         ended: State = "interrupted" if context.interrupt is not None else state
         context.status.close(ended, context.seeding.applied, facts)
@@ -223,6 +227,7 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         inputs=inputs,
         indirect=indirect,
         dropped=tuple(context.dropped),
+        because=context.because if state == "pruned" else "",
     )
 
 

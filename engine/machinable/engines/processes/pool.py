@@ -22,7 +22,7 @@ from machinable.engines.devices import device_variables
 from machinable.engines.interruption import GRACE as ITERATION
 from machinable.engines.processes.output import READY
 from machinable.engines.processes.threads import VARIABLES
-from machinable.engines.processes.worker import GRACE, read_message, write_message
+from machinable.engines.processes.worker import GRACE, PRUNE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import loads
@@ -64,6 +64,7 @@ class ProcessesEngine(Engine):
         self._idle: list[_Worker] = []
         self._leaving: list[_Worker] = []  # they get no further trial, and have not ended yet
         self._queue: deque[_Job] = deque()
+        self._pruned: dict[Future[Any], str] = {}  # why waiting trials are pruned
         self._seconds = SHORT  # of the trial that ended last
         self._work: Work | None = None
         self._pickled_work = b""
@@ -120,6 +121,17 @@ class ProcessesEngine(Engine):
                 worker.interrupt()
         for future in waiting:
             future.set_exception(KeyboardInterrupt())
+
+    def prune(self, future: Future[Any], because: str) -> None:
+        """Let a trial end after its current iteration."""
+        with self._lock:
+            self._pruned = {one.future: self._pruned[one.future] for one in self._queue if one.future in self._pruned}
+            if any(one.future is future for one in self._queue):
+                self._pruned[future] = because
+            running = [one for one in self._workers if one.job is not None and one.job.future is future]
+            numbers = [one.count for one in running]
+        for worker, number in zip(running, numbers, strict=True):
+            worker.prune(number, because)
 
     def end(self, future: Future[Any]) -> None:
         """End a trial by killing its worker and all processes that it has started; afterwards the future is done."""
@@ -182,10 +194,13 @@ class ProcessesEngine(Engine):
                         self._idle.append(worker)
                         continue
                     worker.job, worker.is_interrupted = job, False
+                    number, because = worker.count, self._pruned.pop(job.future, "")
             if worker is None:
                 job.future.set_exception(problem)
             else:
                 worker.send(job)
+                if because:
+                    worker.prune(number, because)
 
     def _worker_for(self, has: _Has) -> _Worker | None:
         """Return an idle or new worker with these threads and devices; None if all slots are taken.
@@ -357,6 +372,11 @@ class _Worker:
         self.sent = time.monotonic()
         with self._sending, suppress(OSError, ValueError):
             write_message(self._commands.fileno(), message)
+
+    def prune(self, number: int, because: str) -> None:
+        """Let the trial with this number end after its current iteration; the worker ignores it for others."""
+        with self._sending, suppress(OSError, ValueError):
+            write_message(self._commands.fileno(), PRUNE + f"{number}:{because}".encode())
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the running trial, if any."""

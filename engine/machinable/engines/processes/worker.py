@@ -7,6 +7,7 @@ runs in the worker.
 from __future__ import annotations
 
 import faulthandler
+import io
 import os
 import pickle
 import select
@@ -28,7 +29,7 @@ from machinable.plan.spec import Outcome
 from machinable.serialization import Plain, dumps
 from machinable.structs import asdict
 
-__all__ = ["exit_at_once", "main", "read_message", "write_message"]
+__all__ = ["PRUNE", "exit_at_once", "main", "read_message", "write_message"]
 
 GRACE = 5.0  # seconds to finish cleanly after the parent is gone
 
@@ -36,6 +37,7 @@ _LAST_TIMEOUT = 1.0  # seconds to tell the parent why this process ends
 _LAST_LENGTH = 500  # characters, whose JSON a pipe takes at once
 
 _LENGTH = struct.Struct(">Q")
+PRUNE = b"prune:"  # begins the message that a trial ends after its iteration; others are pickles
 
 
 def read_message(file: BinaryIO) -> bytes | None:
@@ -73,7 +75,8 @@ def main(
     interruption.grace = iteration
     for number in left_out:
         signal.signal(number, partial(_leave_out, os.getpid()))
-    commands = os.fdopen(os.dup(0), "rb")
+    # Without read-ahead, so that waiting messages remain visible to `poll`.
+    commands = io.BufferedReader(os.fdopen(os.dup(0), "rb", buffering=0), buffer_size=1)
     replies = os.dup(1)
     keep_output(2)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -84,6 +87,7 @@ def main(
     faulthandler.enable(2)  # writes where native code crashed into the trial's output
     worker = _Worker.current = _Worker(replies, parent)
     reports.send = worker.report
+    reports.pruned = partial(worker.pruned, commands)
     signal.signal(signal.SIGINT, worker.on_interrupt)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that started this process may block signals
     saved = SavedProcessState.current = SavedProcessState()
@@ -92,6 +96,8 @@ def main(
     try:
         worker.send(dumps({"ready": True}))
         while (message := read_message(commands)) is not None:
+            if message.startswith(PRUNE):
+                continue  # the trial had ended before
             reply = worker.reply(message)
             if reply is None:
                 break
@@ -128,6 +134,7 @@ class _Worker:
         self._sending = threading.Lock()
         self._work: Work | None = None
         self._is_running = False
+        self._count = 0  # of the trials that have ended
 
     def send(self, message: str) -> None:
         """Send a message to the parent; threads of a trial may also call this."""
@@ -138,6 +145,19 @@ class _Worker:
         """Send progress of a trial."""
         with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
             self.send(dumps({"progress": [uid, i, total]}))
+
+    def pruned(self, commands: BinaryIO, uid: str) -> str:
+        """Return why the running trial ends between two iterations; "" if it does not."""
+        poll = select.poll()
+        poll.register(commands.fileno(), select.POLLIN)
+        while poll.poll(0):  # the next trial comes only after this one has ended
+            message = read_message(commands)
+            if message is None:
+                break  # the parent is gone, and `watch` is about to interrupt the trial
+            number, _, because = message.removeprefix(PRUNE).decode().partition(":")
+            if int(number) == self._count:
+                return because
+        return ""
 
     def send_last(self, reason: str) -> None:
         """Tell the parent why this process ends itself, unless it does not listen."""
@@ -161,6 +181,7 @@ class _Worker:
                 outcome = self._run(message)
             finally:
                 self._is_running = False
+                self._count += 1
         except KeyboardInterrupt:
             pass
         except BaseException as error:

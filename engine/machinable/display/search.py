@@ -1,0 +1,69 @@
+"""Text about a search: its facts, and a table of its samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from machinable.display.tables import Table, cell, settings_text
+from machinable.errors import MachinableError
+from machinable.results.execution import Execution
+from machinable.results.search import SampleState, SearchResult, SearchSample, order_of
+
+__all__ = ["importance_of", "is_search", "samples_table", "search_facts"]
+
+LISTED = 20  # samples
+STATES: tuple[SampleState, ...] = ("finished", "pruned", "failed", "running")
+
+
+def is_search(execution: Execution) -> bool:
+    """Return whether an execution is a search."""
+    return bool((execution.data.get("task") or {}).get("search"))
+
+
+def importance_of(search: SearchResult) -> dict[str, float]:
+    """Return the importance of each setting; nothing where it cannot be computed, as with too few samples."""
+    try:
+        return search.importance()
+    except MachinableError:
+        return {}
+
+
+def search_facts(execution: Execution) -> dict[str, str | None]:
+    """Return the facts about a search, by name."""
+    search = execution.search
+    counts = Counter(sample.state for sample in search.samples)
+    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    over = f"; over after {search.over}" if search.over else ""
+    best = next(iter(search.best()), None)
+    return {
+        "search": f"{search.mode} {search.metric}, {len(search.samples)} samples: {states or 'none'}{over}",
+        "best": None if best is None else f"{_value(best)} by sample {best.number}: {settings_text(best.values)}",
+        "importance": ", ".join(f"{path} {share:.2g}" for path, share in importance_of(search).items()),
+    }
+
+
+def _value(sample: SearchSample) -> str:
+    interval = sample.interval
+    text = cell(sample.value)
+    return text if interval is None else f"{text} ({cell(interval[0])} to {cell(interval[1])})"
+
+
+def samples_table(search: SearchResult, limit: int = LISTED) -> Table:
+    """Return the best samples, then those that are not finished, and how many more there are as the last row."""
+    finished = search.best(max(1, len(search.samples)))
+    others = sorted(
+        (sample for sample in search.samples if sample not in finished),
+        key=lambda sample: (STATES.index(sample.state), *order_of(sample.value, search.mode), sample.number),
+    )
+    rows: list[list[Any]] = [
+        [
+            sample.number,
+            sample.state,
+            cell(sample.value) if sample.value is not None else "",
+            f"{cell(sample.interval[0])} to {cell(sample.interval[1])}" if sample.interval is not None else "",
+            *(cell(sample.values[path]) if path in sample.values else "" for path in search.space),
+        ]
+        for sample in [*finished, *others][:limit]
+    ]
+    return Table(["sample", "state", search.metric, "95 %", *search.space], [[str(one) for one in row] for row in rows])
