@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -147,6 +148,49 @@ def test_an_existing_page_is_replaced_only_with_yes(run: Run, reported: Path) ->
     assert run("report", "OY1p1o", "--to", "page.html", "--yes", "--storage", "out").code == 0
     assert (reported / "page.html").read_text().startswith("<!DOCTYPE html>")
     assert run("report", "OY1p1o", "--to", "out", "--yes", "--storage", "out").code == 3
+
+
+def test_a_watched_page_is_written_until_the_execution_has_ended(
+    run: Run, reported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ["running", "running", "finished"]
+    monkeypatch.setattr("machinable.results.execution.Execution.status", property(lambda _: states[0]))
+    pages: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        pages.append((reported / "page.html").read_text())
+        states.pop(0)
+
+    monkeypatch.setattr("machinable.cli.show.time", SimpleNamespace(sleep=sleep))
+
+    ran = run("report", "OY1p1o", "--to", "page.html", "--storage", "out", "--watch")
+
+    assert (ran.code, ran.err) == (
+        0,
+        "wrote page.html, and again every 5 s while it runs\nwrote page.html\n",
+    )
+    assert ['<meta http-equiv="refresh" content="5">' in page for page in pages] == [True, True]
+    assert "refresh" not in (reported / "page.html").read_text()
+    assert [file.name for file in reported.glob("page*")] == ["page.html"]
+    refused = run("report", "OY1p1o", "--to", "page.html", "--storage", "out", "--watch")
+    assert (refused.code, refused.err.splitlines()[0]) == (3, "page.html already exists")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--contrast", "config.rate"], "--contrast 'config.rate' is not a baseline"),
+        (["--contrast", "config.rate<3"], "--contrast 'config.rate<3' is not a baseline"),
+        (["--contrast", "config.rat=0.1"], "no field named 'config.rat'"),
+        (["--contrast", "config.rate=7"], "no value of config.rate named 7"),
+        (["--watch", "--to", "-"], "--watch needs a file"),
+    ],
+)
+def test_wrong_options_of_a_page_are_errors(options: list[str], message: str, run: Run, reported: Path) -> None:
+    ran = run("report", "OY1p1o", "8gWVkz", "--storage", "out", *options)
+
+    assert (ran.code, ran.out, ran.err.splitlines()[0]) == (2, "", message)
+    assert list(reported.glob("*.html")) == []
 
 
 def test_one_trial_can_be_written_to_stdout(run: Run, reported: Path) -> None:

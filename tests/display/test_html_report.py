@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import re
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from machinable.display.html_report import report
 from machinable.display.summary import Side
+from machinable.errors import UnknownName
 from machinable.results.execution import Execution
 from machinable.storage.memory import MemoryFiles
+from tests.results.test_contrast import level
 from tests.results.worlds import failed, finished, lines, planned, status, stored, uid, write
 
-VOID = {"meta", "line", "path", "circle", "br"}
+VOID = {"meta", "line", "path", "circle", "br", "img"}
 
 
 class Reader(HTMLParser):
@@ -41,7 +44,7 @@ class Reader(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "h2":
+        if self.open and self.open[-1] in ("h2", "h3"):
             self._heading = data
         elif self.open and self.open[-1] not in ("style", "script"):
             self.sections[self._heading] = self.sections.get(self._heading, "") + data + "\n"
@@ -81,37 +84,97 @@ def execution(name: str = "rates", component: str = "train") -> Execution:
     return found
 
 
-def test_a_page_has_facts_summary_curves_trials_failures_and_environment() -> None:
+def test_a_page_has_results_first_then_settings_failures_code_and_environment() -> None:
     found = page(execution())
 
-    assert list(found.sections)[1:] == ["OY1p1o", "Summary", "Curves", "Trials", "Failures", "Packages and code"]
-    assert "failed\n" in found.sections["OY1p1o"]
-    assert f"{'4f1c' * 10} on main, with uncommitted changes" in found.sections["OY1p1o"]
+    sections = ["Results", "Summary", "Curves", "Settings", "Trials", "Failures", "Code", "OY1p1o", "Environment"]
+    assert list(found.sections)[1:] == sections
+    assert "failed\n" in found.sections["Results"] and "trials 3: 2 finished, 1 failed" in found.sections["Results"]
     summary = found.sections["Summary"].split()
-    assert summary[:11] == [*["execution", "component", "rate", "n", "failed", "loss", "±", "sd", "loss", "95", "%"]]
+    assert summary[:10] == ["component", "rate", "n", "failed", "loss", "±", "sd", "loss", "95", "%"]
     assert "0.375 ± 0.18" in found.sections["Summary"]
+    assert "rate\n0.1 | 0.5" in found.sections["Settings"]
     assert found.sections["Trials"].split()[:7] == ["uid", "component", "status", "rate", "model", "seconds", "loss"]
     assert "ValueError: no <data>" in found.sections["Failures"]
-    assert "numpy\n1.26.4" in found.sections["Packages and code"]
-    assert "+added <line>" in found.sections["Packages and code"]
+    assert f"{'4f1c' * 10} on main, with uncommitted changes" in found.sections["OY1p1o"]
+    assert "+added <line>" in found.sections["OY1p1o"]
+    assert "numpy\n1.26.4" in found.sections["OY1p1o"]
 
 
-def test_each_column_of_numbers_is_a_chart_with_a_line_for_each_trial() -> None:
+def test_each_column_of_numbers_is_a_chart_with_a_curve_and_a_band_for_each_group() -> None:
     found = page(execution())
 
-    assert found.elements.count("polyline") == 6
-    assert "validation: f1" in found.sections["Curves"]
-    assert "note" not in found.sections["Curves"]
-    assert "OY1p1o train rate=0.1" in found.sections["Curves"]
+    curves = found.sections["Curves"]
+    assert (found.elements.count("polyline"), found.elements.count("polygon")) == (2, 2)  # failed ones are left out
+    assert "validation: f1" in curves and "note" not in curves
+    assert "rate=0.1" in curves and "rate=0.5" not in curves
+    assert "Mean and 95 % interval of validation.f1 by row, n = 2. Left out: 1 failed." in curves
 
 
-def test_some_trials_of_each_group_are_drawn_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machinable.display.html_report.MAX_CURVES", 2)
+def test_whole_groups_are_drawn_if_there_are_many_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machinable.display.html_report.MAX_DRAWN", 2)
 
     found = page(execution())
 
-    assert found.elements.count("polyline") == 4  # one trial of each rate, with two columns
-    assert "Only the first 1 trial of each group is drawn." in found.sections["Curves"]
+    assert found.elements.count("polyline") == 2
+    assert "Only the first 1 of 2 groups are drawn." in found.sections["Curves"]
+
+
+def repeated(**more: Any) -> Execution:
+    """Two rates with three repetitions each."""
+    plan = [planned(n, {"rate": n // 3}, flags=level(n % 3), **more) for n in range(6)]
+    return stored(plan, [finished(n, loss=n + n**2 / 8) for n in range(6)])
+
+
+def test_the_only_setting_that_differs_is_compared_with_its_first_value() -> None:
+    found = page(repeated())
+
+    contrasts = found.sections["Contrasts"]
+    assert "Differences to config.rate = 0, with 95 % intervals" in contrasts
+    assert "loss\n1\n3 pairs\n+4.875\n" in contrasts and "paired t" in contrasts
+    chosen = Reader(report([Side(repeated())], "now", contrasts=[("config.rate", 1)]))
+    assert "Differences to config.rate = 1" in chosen.sections["Contrasts"]
+    with pytest.raises(UnknownName, match=r"no value of config\.rate named 7"):
+        report([Side(repeated())], "now", contrasts=[("config.rate", 7)])
+
+
+def test_without_scipy_the_page_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+
+    contrasts = page(repeated()).sections["Contrasts"]
+
+    assert "this needs scipy. Install it: pip install 'machinable-engine[stats]'" in contrasts
+
+
+def test_images_that_trials_wrote_are_in_the_page_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = execution()
+    files = found.files
+    artifacts = f"{found}/trials/{uid(0)}/artifacts"
+    pictures = {
+        "a.png": b"\x89PNG...",
+        "evil.svg": b"<svg onload='alert(1)'/>",
+        "fake.png": b"<script>",
+        "big.gif": b"GIF8",
+    }
+    for name, content in (pictures | {"big.gif": b"GIF8" + b"x" * 100}).items():
+        files.write(f"{artifacts}/{name}", content)
+    monkeypatch.setattr("machinable.display.html_report.MAX_IMAGE", 50)
+
+    text = report([Side(found)], "now")
+
+    sources = re.findall(r'<img src="([^"]*)"', text)
+    assert sources == [
+        f"data:image/png;base64,{base64.b64encode(pictures['a.png']).decode()}",
+        f"data:image/svg+xml;base64,{base64.b64encode(pictures['evil.svg']).decode()}",  # an image runs no script
+    ]
+    images = Reader(text).sections["Images"]
+    assert f"a.png\n rate=0.1 {uid(0)}" in images
+    assert "2 images not shown: too large, too many, or not of the kind of the name" in images
+
+
+def test_a_page_of_what_runs_is_loaded_again() -> None:
+    assert '<meta http-equiv="refresh" content="5">' in report([Side(repeated())], "now", refresh=5)
+    assert "refresh" not in report([Side(repeated())], "now")
 
 
 def test_names_cannot_run_scripts() -> None:
@@ -157,7 +220,7 @@ def test_a_chart_without_finite_numbers_says_so() -> None:
 def test_the_page_loads_nothing_else() -> None:
     text = report([Side(execution())], "now")
 
-    assert not re.search(r"(?:src|href)\s*=|@import|url\(|https?://", text)
+    assert not re.search(r"(?:src|href)\s*=\s*\"?(?!data:)|@import|url\(|https?://", text)
 
 
 def test_an_execution_without_trials_has_a_page() -> None:

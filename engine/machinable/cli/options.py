@@ -534,10 +534,23 @@ _command(
 _command(
     "report",
     "show:report_command",
-    "Write one self-contained HTML file with tables, curves and failures of executions or trials.",
+    """Write one self-contained HTML file about executions or trials.
+
+    It shows the results first: a summary, curves with 95 % intervals, images and contrasts; then settings, failures,
+    code and environment.
+    """,
     _IDS,
     _STORAGE,
     _option("--to", "file", complete="files", metavar="FILE", help="The file; - for stdout. Default: report-ID.html."),
+    _option(
+        "--contrast",
+        "contrasts",
+        complete="fields",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Compare the values of a field with this baseline. Default: if only one differs, its first. Repeatable.",
+    ),
+    _option("--watch", "watches", is_flag=True, help="Write it again every few seconds until the executions end."),
     _option("--yes", is_flag=True, help="Replace an existing file."),
     _UTC,
     _JSON,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
+from machinable.cli.output import execution_data, failures_report, message, replace_file, trial_data, write_json
 from machinable.cli.targets import open_storage, parse_target, parse_targets
 from machinable.display.search import LISTED, is_search, samples_table
 from machinable.display.summary import (
@@ -57,6 +57,8 @@ STATES_IF_ANY = ("reused", "unneeded", "pruned", "blocked", "skipped", "interrup
 MAX_ROWS = 10  # of a record
 POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
 REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request
+REPORT_INTERVAL = 5.0  # seconds between two pages of --watch
+REMOTE_REPORT_INTERVAL = 30.0
 MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stored now
 
 
@@ -402,40 +404,76 @@ def _measured(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def report_command(
-    identifiers: tuple[str, ...], storage: str | None, file: str | None, yes: bool, as_json: bool
+    identifiers: tuple[str, ...],
+    storage: str | None,
+    file: str | None,
+    contrasts: tuple[str, ...],
+    watches: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Write an HTML page about executions or trials, or its data as JSON."""
+    """Write an HTML page about executions or trials, or its data as JSON; with `watches` until they have ended."""
     if as_json and file == "-":
         raise InvalidValue("stdout cannot take both the page and JSON", given=file, todo="Name a file: --to FILE.")
-    with open_storage(storage) as opened:
-        sides = parse_targets(opened, identifiers)
-        executions = list({str(side.execution): side.execution for side in sides}.values())
-        if as_json:
-            write_json(
-                {
-                    "storage": opened.url,
-                    "executions": [execution_data(execution) | {"data": execution.data} for execution in executions],
-                    "groups": [line.as_data() for line in side_by_side(sides)],
-                }
-            )
-            if file is None:
-                return
-        path = file or f"report-{executions[0]}.html"
-        if path != "-" and os.path.lexists(path) and not (yes and os.path.isfile(path)):
-            other = "name another file: --to FILE."
-            todo = f"Replace it with --yes, or {other}" if os.path.isfile(path) else other.capitalize()
-            raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
-        from machinable.display.html_report import report
+    if watches and file == "-":
+        raise InvalidValue("--watch needs a file", given=file, todo="Name one: --to FILE.")
+    compared = [_baseline(text) for text in contrasts]
+    path = file
+    may_replace = yes
+    while True:
+        with open_storage(storage) as opened:
+            sides = parse_targets(opened, identifiers)
+            executions = list({str(side.execution): side.execution for side in sides}.values())
+            if as_json:
+                write_json(
+                    {
+                        "storage": opened.url,
+                        "executions": [execution_data(one) | {"data": one.data} for one in executions],
+                        "groups": [line.as_data() for line in side_by_side(sides)],
+                    }
+                )
+                if file is None:
+                    return
+                as_json = False
+            path = path or f"report-{executions[0]}.html"
+            _check_page(path, may_replace)
+            is_running = watches and any(execution.status == "running" for execution in executions)
+            interval = _interval(executions)
+            refresh = int(interval) if is_running else None
+            from machinable.display.html_report import report  # no other command needs it
 
-        text = report(sides, format_time(utc_now()))
-    if path == "-":
-        echo(text, end="")
-        return
-    try:
-        with open(path, "w", encoding="utf-8", errors="backslashreplace") as page:
-            page.write(text)
-    except OSError as error:
-        raise InvalidValue(
-            f"cannot write {path}: {error.strerror}", given=path, todo="Name another file: --to FILE."
-        ) from error
+            text = report(sides, format_time(utc_now()), contrasts=compared, refresh=refresh)
+        if path == "-":
+            echo(text, end="")
+            return
+        replace_file(path, text.encode("utf-8", "backslashreplace"), "Name another file: --to FILE.")
+        if not is_running:
+            break
+        if not may_replace or yes:
+            message(f"wrote {path}, and again every {interval:g} s while it runs")
+        may_replace, yes = True, False
+        time.sleep(interval)
     message(f"wrote {path}")
+
+
+def _interval(executions: Sequence[Execution]) -> float:
+    """Return the seconds between two pages: each reads what has changed, on an object store with requests."""
+    is_remote = any(execution.files.reach == "anywhere" for execution in executions)
+    return REMOTE_REPORT_INTERVAL if is_remote else REPORT_INTERVAL
+
+
+def _check_page(path: str, may_replace: bool) -> None:
+    """Check that a page is not written over something else."""
+    if path != "-" and os.path.lexists(path) and not (may_replace and os.path.isfile(path)):
+        other = "name another file: --to FILE."
+        todo = f"Replace it with --yes, or {other}" if os.path.isfile(path) else other.capitalize()
+        raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
+
+
+def _baseline(text: str) -> tuple[str, Any]:
+    """Return field and value of `--contrast config.rate=0.1`."""
+    conditions = parse(text) if is_condition(text) else []
+    if len(conditions) != 1 or conditions[0].operator != "=":
+        todo = "Name a field and the value that others are compared with: --contrast config.rate=0.1."
+        raise InvalidValue(f"--contrast {text!r} is not a baseline", given=text, todo=todo)
+    return conditions[0].field, conditions[0].value

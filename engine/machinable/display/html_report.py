@@ -1,4 +1,4 @@
-"""An HTML page about executions: facts, means, curves, trials, failures, code and packages.
+"""An HTML page about executions: results, settings, failures, code and environment.
 
 It is one file that loads nothing else: it contains its style and script, and no other script can run.
 """
@@ -7,54 +7,75 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from machinable.display.summary import (
     Line,
     Side,
     execution_facts,
+    short_names,
     side_by_side,
     side_table,
     trials_table,
 )
-from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
-from machinable.results.query import as_float, is_number
+from machinable.display.svg_chart import SIZE, lay_out, stroke
+from machinable.display.tables import Table, cell, counted, exact, headline, is_numeric, settings_text
+from machinable.errors import InvalidType, InvalidValue, NotAvailable
+from machinable.plan.table import flatten
+from machinable.results.chart import MAX_SERIES, RowReader, caption, series_names
+from machinable.results.contrast import Contrast
+from machinable.results.query import is_number
 from machinable.results.reader import code_facts
+from machinable.results.records import DEFAULT
+from machinable.results.repetitions import distinguishing_fields
 from machinable.results.trials import STATES as TRIAL_STATES
+from machinable.results.trials import Trials
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
-__all__ = ["Chart", "Curve", "chart", "report", "stroke", "ticks"]
+__all__ = ["report"]
 
-MAX_CURVES = 200  # trials that are drawn, evenly from all groups; more lines cannot be distinguished
+MAX_DRAWN = 2000  # trials whose rows are read
 MAX_CHARTS = 60
-MAX_POINTS = 400  # of one line; more cannot be distinguished
 MAX_ROWS = 5000  # of the table of trials
 MAX_FAILURES = 50
+MAX_IMAGES = 40
+MAX_IMAGE = 2_000_000  # bytes
+MAX_ALL_IMAGES = 20_000_000
+MAX_SEARCHED = 200  # trials whose images are looked for: each is a request on an object store
+MAX_VALUES = 4  # of a setting that differs
+MAX_BASELINE = 12  # values that are compared with a baseline
 
 STATES = (*TRIAL_STATES, "partial")
-SIZE = {"width": 560, "height": 300, "left": 64, "right": 12, "top": 16, "bottom": 40}  # of a chart, and its margins
+# How the files of images begin; anything else is not shown.
+_IMAGES = {
+    ".png": ("image/png", b"\x89PNG"),
+    ".jpg": ("image/jpeg", b"\xff\xd8"),
+    ".jpeg": ("image/jpeg", b"\xff\xd8"),
+    ".gif": ("image/gif", b"GIF8"),
+    ".svg": ("image/svg+xml", b"<"),
+}
+# Facts about an execution, by the section that they are in.
+_OF_CODE = ("project", "commit", "code backup")
+_OF_ENVIRONMENT = ("engine", "host", "platform", "python", "command", "storage")
 
-# Colours that are distinguishable with colour blindness (Okabe and Ito, 2008), then the same in dashes.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-_DASHES = ("", "6 3", "2 2", "8 3 2 3")
 
-Point = tuple[float, float]
-
-
-def report(sides: Sequence[Side], written: str) -> str:
+def report(
+    sides: Sequence[Side], written: str, *, contrasts: Sequence[tuple[str, Any]] = (), refresh: int | None = None
+) -> str:
     """Return the page, a complete HTML document.
 
     Args:
         sides: The executions and trials to show, at least one.
         written: The time, as text.
+        contrasts: Fields to compare, each with its baseline. Default: the only field in which the trials differ, with
+            its first value.
+        refresh: The seconds after which a browser loads the page again.
     """
     import jinja2  # only a report needs it
     from markupsafe import Markup
@@ -77,13 +98,17 @@ def report(sides: Sequence[Side], written: str) -> str:
     return environment.get_template("report.html.jinja").render(
         title=" · ".join(" ".join(filter(None, (str(one), str(one.name or "")))) for one in executions),
         written=written,
+        refresh=refresh,
         executions=[_execution(one) for one in executions],
-        summary=_table(side_table(lines)),
+        summary=_table(_summary(lines)),
+        **_curves(lines, trials),
+        **_images(lines, trials),
+        **_contrasts(Trials(trials.values()), contrasts),
+        settings=_settings(lines, trials),
         trials=_table(trials_table(listed, [trials[row["execution"], row["uid"]] for row in listed])),
         more_trials=max(0, len(rows) - MAX_ROWS),
         failures=[_failure(trial) for trial in failed[:MAX_FAILURES]],
         more_failures=max(0, len(failed) - MAX_FAILURES),
-        **_curves(lines, trials),
         style=Markup(_template_text("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -105,7 +130,7 @@ def _execution(execution: Execution) -> dict[str, Any]:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     seconds = [trial.seconds for trial in execution.trials if trial.seconds is not None]
     diff = execution.code_diff
-    more = {
+    facts = execution_facts(execution) | {
         "trials": f"{len(states)}: {counts}" if states else "none",
         "trial time": format_duration(sum(seconds)) if seconds else None,
         "code backup": code_facts(data).get("backup"),
@@ -113,7 +138,9 @@ def _execution(execution: Execution) -> dict[str, Any]:
     }
     return {
         "name": str(execution),
-        "facts": execution_facts(execution) | more,
+        "facts": {name: fact for name, fact in facts.items() if name not in (*_OF_CODE, *_OF_ENVIRONMENT)},
+        "code": {name: facts[name] for name in _OF_CODE},
+        "environment": {name: facts[name] for name in _OF_ENVIRONMENT},
         "packages": {name: str(version) for name, version in (data.get("packages") or {}).items()},
         "code_diff": None if diff is None else diff.decode("utf-8", "replace"),
     }
@@ -129,139 +156,197 @@ def _failure(trial: Trial) -> dict[str, str]:
     }
 
 
-# --- curves
+# --- results
+
+
+def _summary(lines: Sequence[Line]) -> Table:
+    """Return the figures of each group, with executions only if there are several."""
+    table = side_table(lines)
+    if len({str(line.side) for line in lines}) > 1:
+        return table
+    return Table(table.headings[1:], [row[1:] for row in table.rows])
+
+
+def _names(lines: Sequence[Line]) -> list[str]:
+    """Return a short name for each group."""
+    columns: dict[str, list[Any]] = {
+        "execution": [str(line.side) for line in lines],
+        "component": [line.group.component for line in lines],
+    }
+    for name in dict.fromkeys(name for line in lines for name in line.group.settings):
+        columns[name] = [line.group.settings.get(name) for line in lines]
+    fields = [name for name, values in columns.items() if len(set(map(repr, values))) > 1]
+    if "version" in fields and _are_distinct(columns, shorter := [name for name in fields if name != "version"]):
+        fields = shorter  # it says again what the settings say
+    names = series_names(fields, list(zip(*(columns[name] for name in fields), strict=True)) or [()] * len(lines))
+    is_plain = len(fields) != 1 or fields[0] in ("execution", "component")
+    return names if is_plain else [f"{fields[0]}={name}" for name in names]
+
+
+def _are_distinct(columns: Mapping[str, Sequence[Any]], fields: Sequence[str]) -> bool:
+    rows = [repr(row) for row in zip(*(columns[name] for name in fields), strict=True)]
+    return len(rows) > 0 and len(set(rows)) == len(rows)
 
 
 def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> dict[str, Any]:
-    """Return charts of all columns of numbers, with a line for each trial in the colour of its group."""
-    curves: dict[tuple[str, str], list[Curve]] = {}
-    axes: dict[tuple[str, str], str] = {}
-    drawn: dict[int, str] = {}
-    each = max(1, MAX_CURVES // max(1, len(lines)))
-    for group, line in enumerate(lines):
-        for row in line.group.rows[:each]:
-            trial = trials[row["execution"], row["uid"]]
-            for scope in trial.records.scopes:
-                for column, axis, points in _columns(trial.records(scope).rows):
-                    axes.setdefault((scope, column), axis)
-                    drawn[group] = f"{line.side} {line.group.component} {settings_text(line.group.settings)}".rstrip()
-                    curves.setdefault((scope, column), []).append(Curve(points, group, f"{drawn[group]} {trial.uid}"))
-    # The tables already show a column that has one value per trial.
-    columns = [key for key, several in curves.items() if any(len(curve.points) > 1 for curve in several)]
-    found = [
-        chart(column if scope == "default" else f"{scope}: {column}", axes[scope, column], curves[scope, column])
-        for scope, column in columns[:MAX_CHARTS]
+    """Return charts of all columns of numbers over the rows, with a curve and a band for each group."""
+    numbers: dict[str, int] = {}  # of the group of each trial
+    drawn: list[Trial] = []
+    notes: list[str] = []
+    for number, line in enumerate(lines):
+        group = [trials[row["execution"], row["uid"]] for row in line.group.rows]
+        if number >= MAX_SERIES or (drawn and len(drawn) + len(group) > MAX_DRAWN):
+            notes.append(f"Only the first {number} of {len(lines)} groups are drawn.")
+            break
+        drawn += group
+        numbers |= {f"{trial.execution}/{trial.uid}": number for trial in group}
+    reader, chosen = RowReader(), Trials(drawn)
+    by = ["execution"] if len({str(line.side) for line in lines}) > 1 else []
+    charts, used, invisible = [], set(), []
+    fields = _columns_with_curves(drawn, reader)
+    for field, title in list(fields.items())[:MAX_CHARTS]:
+        try:
+            found = chosen.chart(field, by=by, kind="curves", reader=reader)
+        except InvalidValue:  # no number is finite
+            invisible.append(title)
+            continue
+        except InvalidType:  # some trials have text there
+            continue
+        places = [numbers[one.trials[0]] for one in found.series]
+        used.update(places)
+        charts.append(
+            {"drawing": lay_out(found, title, places.__getitem__), "caption": caption(found), "notes": found.notes}
+        )
+    notes += [f"{title}: no finite numbers" for title in invisible]
+    if len(fields) > MAX_CHARTS:
+        notes.append(f"… and {counted(len(fields) - MAX_CHARTS, 'more column')}")
+    legend = [(number, name) for number, name in enumerate(_names(lines)) if number in used]
+    return {"charts": charts, "legend": legend if len(lines) > 1 else [], "chart_notes": notes}
+
+
+def _columns_with_curves(trials: Sequence[Trial], reader: RowReader) -> dict[str, str]:
+    """Return the fields that have several numbers in a trial, with the title of each."""
+    found: dict[str, str] = {}
+    for trial in trials:
+        for scope in reader.scopes(trial) if trial.has_begun or trial.status == "reused" else ():
+            counts: dict[str, int] = {}
+            for row in reader.rows(trial, scope):
+                for name, value in row.items():
+                    if not name.startswith("_") and is_number(value):
+                        counts[name] = counts.get(name, 0) + 1
+            for name, count in counts.items():
+                if count > 1:  # the tables already show a column that has one value for each trial
+                    field, title = (f"{scope}.{name}", f"{scope}: {name}") if scope != DEFAULT else (name, name)
+                    found.setdefault(f"records.{field}", title)
+    return found
+
+
+def _images(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> dict[str, Any]:
+    """Return the images that trials wrote, those of the same name beside each other."""
+    found: list[dict[str, Any]] = []
+    rows = [(name, row) for line, name in zip(lines, _names(lines), strict=True) for row in line.group.rows]
+    left_out = total = 0
+    for name, row in rows[:MAX_SEARCHED]:
+        trial = trials[row["execution"], row["uid"]]
+        for file in trial.files if trial.has_begun or trial.status == "reused" else ():
+            kind, beginning = _IMAGES.get(file[file.rfind(".") :].lower(), ("", b""))
+            if not kind:
+                continue
+            content = trial.content(file) if len(found) < MAX_IMAGES else b""
+            if not content.lstrip().startswith(beginning) or len(content) > min(MAX_IMAGE, MAX_ALL_IMAGES - total):
+                left_out += 1
+                continue
+            total += len(content)
+            source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+            found.append({"file": file, "name": f"{name} {trial.uid}".strip(), "source": source})
+    notes = [f"{counted(left_out, 'image')} not shown: too large, too many, or not of the kind of the name"] * bool(
+        left_out
+    )
+    if len(rows) > MAX_SEARCHED:
+        notes.append(f"Only images of the first {MAX_SEARCHED} trials are shown.")
+    order = {file: number for number, file in enumerate(dict.fromkeys(one["file"] for one in found))}
+    return {
+        "images": sorted(found, key=lambda one: order[one["file"]]),
+        "image_notes": notes if found or left_out else [],
+    }
+
+
+def _contrasts(trials: Trials, asked: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return tables of differences to a baseline, of all columns of numbers."""
+    chosen = list(asked) or _only_contrast(trials)
+    tables, notes = [], []
+    for between, baseline in chosen:
+        found: list[tuple[str, Contrast]] = []
+        for metric in trials.metrics() if len(trials) else ():
+            try:
+                found.append((metric, trials.contrast(metric, between, baseline)))
+            except NotAvailable as error:
+                notes.append(str(error).replace("\n  ", ". "))
+                break
+            except InvalidValue:
+                if asked:
+                    raise
+        rows = [
+            (metric, contrast, row) for metric, contrast in found for row in contrast if row["difference"] is not None
+        ]
+        if rows:
+            table = _table(_contrast_table(between, rows))
+            tables.append({"title": f"differences to {between} = {exact(baseline)}", "table": table})
+            notes += dict.fromkeys(note for _, contrast, _ in rows for note in contrast.notes())
+    return {"contrasts": tables, "contrast_notes": notes}
+
+
+def _only_contrast(trials: Trials) -> list[tuple[str, Any]]:
+    """Return the only field in which the trials differ, with its first value, if its values are repeated."""
+    fields = distinguishing_fields(trials)
+    if len(fields) != 1:
+        return []
+    groups = [(value, several) for value, several in trials.group_by(fields[0]) if value is not None]
+    if not 2 <= len(groups) <= MAX_BASELINE or min(len(several) for _, several in groups) < 2:
+        return []
+    return [(fields[0], groups[0][0])]
+
+
+def _contrast_table(between: str, rows: Sequence[tuple[str, Contrast, Mapping[str, Any]]]) -> Table:
+    settings = list(dict.fromkeys(name for _, contrast, _ in rows for name in contrast.settings))
+    short = short_names([between, *settings])
+    headings = ["metric", *short.values(), "n", "difference", "95 %", "Cohen's d", "p", "p (Holm)", "test"]
+    texts = [
+        [
+            metric.removeprefix("records."),
+            *(cell(row.get(name)) for name in short),
+            f"{row['n']} / {row['n_baseline']}" if row["design"] == "Welch" else f"{row['n']} pairs",
+            _signed(row["difference"]),
+            "" if row["low"] is None else f"{_signed(row['low'])} to {_signed(row['high'])}",
+            "" if row["d"] is None else f"{row['d']:.2f}",
+            *("" if row[name] is None else f"{row[name]:.2g}" for name in ("p", "p_holm")),
+            "paired t" if row["design"] == "paired" else "Welch",
+        ]
+        for metric, _, row in rows
     ]
-    notes = [f"… and {counted(len(columns) - MAX_CHARTS, 'more column')}"] if len(columns) > MAX_CHARTS else []
-    if any(len(line.group.rows) > each for line in lines):
-        notes.append(f"Only the first {counted(each, 'trial')} of each group {'is' if each == 1 else 'are'} drawn.")
-    return {"charts": found, "legend": list(drawn.items()), "chart_notes": notes}
+    return Table(headings, texts)
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list[Point]]]:
-    """Yield each column of numbers: its name, the name of the horizontal axis, and its points."""
-    across = "_iteration" if rows and all(is_number(row.get("_iteration")) for row in rows) else None
-    for column in dict.fromkeys(column for row in rows for column in row if not column.startswith("_")):
-        values = [row.get(column) for row in rows]
-        if any(map(is_number, values)) and all(value is None or is_number(value) for value in values):
-            points = [
-                (as_float(row[across]) if across else float(index), as_float(value))
-                for index, (row, value) in enumerate(zip(rows, values, strict=True))
-                if value is not None
-            ]
-            yield column, "iteration" if across else "row", points
+def _signed(number: float) -> str:
+    return f"{number:+.4g}"
 
 
-# --- charts
+# --- settings
 
 
-class Curve(NamedTuple):
-    """A curve: its points, the number of its group, which determines its stroke, and its name."""
-
-    points: Sequence[Point]
-    group: int
-    name: str
-
-
-class Chart(NamedTuple):
-    """A chart in coordinates of the page, which the template draws as SVG; without lines if no point is finite.
-
-    A tick is a coordinate and its label. A line is a curve of finite points; a single point is drawn as a dot.
-    """
-
-    title: str
-    horizontal: str
-    lines: list[Curve]
-    horizontal_ticks: list[tuple[float, str]]
-    vertical_ticks: list[tuple[float, str]]
-
-
-def stroke(group: int) -> tuple[str, str]:
-    """Return colour and dashes of a group."""
-    return _COLOURS[group % len(_COLOURS)], _DASHES[group // len(_COLOURS) % len(_DASHES)]
-
-
-def chart(title: str, horizontal: str, curves: Sequence[Curve]) -> Chart:
-    """Lay out a chart of curves; points that are not finite numbers are gaps."""
-    finite = [point for curve in curves for point in curve.points if _is_finite(point)]
-    if not finite:
-        return Chart(title, horizontal, [], [], [])
-    across = _Scale([x for x, _ in finite], SIZE["left"], SIZE["width"] - SIZE["right"])
-    up = _Scale([y for _, y in finite], SIZE["height"] - SIZE["bottom"], SIZE["top"])
-    lines = [
-        Curve([(across.place(x), up.place(y)) for x, y in _thinned(list(piece))], curve.group, curve.name)
-        for curve in curves
-        for is_finite, piece in groupby(curve.points, _is_finite)
-        if is_finite
-    ]
-    return Chart(title, horizontal, lines, across.ticks(6), up.ticks(5))
-
-
-def _is_finite(point: Point) -> bool:
-    return all(map(math.isfinite, point))
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers from low to high, about as many as requested."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / about
-    if rough <= 0 or math.isinf(high - low):  # too close for numbers between them, or too far apart
-        return [low, high]
-    power = 10.0 ** math.floor(math.log10(rough))
-    if power == 0.0:
-        return [low, high]
-    step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
-
-
-class _Scale:
-    """Map numbers to coordinates along one axis."""
-
-    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        self.low, self.high = min(values), max(values)
-        if self.low == self.high:
-            pad = abs(self.low) * 0.05 or 0.5
-            self.low, self.high = self.low - pad, self.high + pad
-        self._start, self._length = start, end - start
-
-    def place(self, value: float) -> float:
-        # Halves, because the range may exceed the largest float.
-        share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
-        return round(self._start + share * self._length, 1)
-
-    def ticks(self, about: int) -> list[tuple[float, str]]:
-        return [(self.place(value), f"{value:.4g}") for value in ticks(self.low, self.high, about)]
-
-
-def _thinned(points: list[Point]) -> list[Point]:
-    """Return the points that determine the shape of a line: the lowest and the highest of each section."""
-    if len(points) <= MAX_POINTS:
-        return points
-    length = 2 * len(points) / MAX_POINTS
-    chosen = [points[0]]
-    for number in range(MAX_POINTS // 2):
-        stretch = points[int(number * length) : int((number + 1) * length)]
-        chosen += sorted({min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])})
-    return [*chosen, points[-1]]
+def _settings(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> list[dict[str, Any]]:
+    """Return the configuration of each component: the settings that all of its trials share, and those that differ."""
+    configs: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        row = line.group.rows[0]
+        config = trials[row["execution"], row["uid"]].config.to_dict(evaluate=False, hidden=False)
+        configs.setdefault(line.group.component, []).append(flatten(config))
+    found = []
+    for component, several in configs.items():
+        pairs = {}
+        for key in dict.fromkeys(key for one in several for key in one):
+            values = list(dict.fromkeys(exact(one[key]) if key in one else "(none)" for one in several))
+            more = f", … {len(values)} values" if len(values) > MAX_VALUES else ""
+            pairs[key] = " | ".join(values[:MAX_VALUES]) + more
+        found.append({"component": component, "pairs": pairs})
+    return found

@@ -40,6 +40,7 @@ __all__ = [
     "chart",
     "legend_title",
     "number_text",
+    "series_names",
     "thinned",
 ]
 
@@ -49,6 +50,7 @@ AXES = ("", "x", "y", "xy")
 # Distinguishable with colour blindness (M. Okabe and K. Ito, Color Universal Design, 2008), and then in dashes.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 MAX_SERIES = 4 * len(COLOURS)  # that are drawn: more cannot be distinguished
+_PLAIN = ("execution", "component", "module")  # whose values need no name before them
 MAX_POINTS = 1000  # of a curve; more cannot be distinguished
 MAX_CATEGORIES = 60  # on an axis
 LONG_NAME = 24  # characters
@@ -554,12 +556,12 @@ def series_names(settings: Sequence[str], values: Sequence[tuple[Any, ...]]) -> 
     short = short_headings(settings)
     for setting, name, column in zip(settings, short, zip(*values, strict=True), strict=True):
         texts = ["(none)" if value is None else short_text(value) for value in column]
-        if setting in ("component", "module"):
+        if setting in _PLAIN:
             texts = _short_texts(texts)
         texts = _without_beginning(texts)
         if setting.rpartition(".")[2] == "identity":
             texts = [text[:8] for text in texts]
-        is_plain = len(settings) == 1 or setting in ("component", "module")
+        is_plain = len(settings) == 1 or setting in _PLAIN
         columns.append(texts if is_plain else [f"{name}={text}" for text in texts])
     names = [", ".join(parts) for parts in zip(*columns, strict=True)] if columns else [""] * len(values)
     total, seen = Counter(names), Counter[str]()
@@ -596,7 +598,7 @@ def axis_label(field: str) -> str:
 
 def legend_title(chart: Chart) -> str:
     """Return the heading of the names of series: their setting, if there is only one and the names do not say it."""
-    if len(chart.settings) != 1 or chart.settings[0] in ("component", "module"):
+    if len(chart.settings) != 1 or chart.settings[0] in _PLAIN:
         return ""
     return axis_label(short_headings(chart.settings)[0])
 

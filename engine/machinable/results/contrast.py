@@ -83,7 +83,8 @@ class Contrast(FigureTable):
     def _headings(self) -> list[str]:
         return [*self.settings, self.between, "baseline", *self.figures]
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
+        """Return which trials were left out, and why."""
         lines = []
         for row, several in zip(self._rows, self.left_out, strict=True):
             for why in dict.fromkeys(one.why for one in several):

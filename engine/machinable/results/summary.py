@@ -45,12 +45,12 @@ class FigureTable(Tabular, Sequence[Mapping[str, Any]]):
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join([self.field, *text_table(*self._shown()), *self._notes()])
+        return "\n".join([self.field, *text_table(*self._shown()), *self.notes()])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        notes = "".join(f"<p>{escape(line)}</p>" for line in self._notes())
+        notes = "".join(f"<p>{escape(line)}</p>" for line in self.notes())
         return f"<p><b>{escape(self.field)}</b></p>{html_table(*self._shown())}{notes}"
 
     def _headings(self) -> list[str]:
@@ -64,7 +64,7 @@ class FigureTable(Tabular, Sequence[Mapping[str, Any]]):
     def _by_column(self) -> dict[str, list[Any]]:
         return {heading: [row[heading] for row in self._rows] for heading in self._headings()}
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return lines below the table."""
         return []
 

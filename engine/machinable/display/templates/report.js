@@ -15,3 +15,15 @@ document.querySelectorAll("table.sortable").forEach(table => {
     [...body.rows].sort(compare).forEach(row => body.append(row));
   }));
 });
+// A wide table shows on which side there is more of it.
+document.querySelectorAll(".scroll").forEach(scroll => {
+  const show = () => {
+    scroll.parentElement.classList.toggle("more", scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 1);
+    scroll.parentElement.classList.toggle("moved", scroll.scrollLeft > 0);
+  };
+  scroll.addEventListener("scroll", show, {passive: true});
+  addEventListener("resize", show);
+  show();
+});
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => one.open = true));
