@@ -21,6 +21,7 @@ import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -43,6 +44,7 @@ from tests.test_floor_plan import FLOORS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+SERVER = "http://127.0.0.1:9000"  # of object storage, in examples
 INSTALLS = "python3 -m venv"  # such commands, and those below them, are compared, not run
 
 
@@ -73,7 +75,7 @@ def blocks_of(text: str) -> list[Block]:
     return blocks
 
 
-FILE = re.compile(r"`([^`\s]+\.(?:json|py|yaml))`.*:")
+FILE = re.compile(r"`([^`\s]+\.(?:json|py|toml|yaml))`.*:")
 
 
 def file_of(block: Block) -> str | None:
@@ -114,9 +116,10 @@ class Reader:
         self.directory = directory
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.exit_code = 0
+        self.server = SERVER  # what answers in its place
 
     def read(self) -> None:
-        blocks = blocks_of(self.page.read_text(encoding="utf-8"))
+        blocks = blocks_of(self.page.read_text(encoding="utf-8").replace(SERVER, self.server))
         for block, following in zip(blocks, [*blocks[1:], None], strict=False):
             output = following.text if following and following.language == "text" and following.follows else None
             place = f"{self.page.name}:{block.line}"
@@ -140,7 +143,8 @@ class Reader:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         importlib.invalidate_caches()
-        assert not (name.endswith(".py") and file.stem in sys.modules), f"{name} was imported before"
+        if name.endswith(".py"):  # commands of a reader run in new processes
+            sys.modules.pop(file.stem, None)
 
     def run(self, block: Block, output: str | None, place: str) -> None:
         shown = io.StringIO()
@@ -240,8 +244,30 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix())
-def test_a_reader_who_types_a_page_gets_what_it_shows(page: Path, desk: Path) -> None:
-    Reader(page, desk).read()
+def test_a_reader_who_types_a_page_gets_what_it_shows(
+    page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    reader = Reader(page, desk)
+    if SERVER in page.read_text(encoding="utf-8"):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "x")
+        reader.server = request.getfixturevalue("bucket_server")
+    reader.read()
+
+
+@pytest.fixture
+def bucket_server() -> Iterator[str]:
+    """Start a server of object storage with the bucket `results`, and return its URL."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would write a line for each request
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="results")
+    yield url
+    server.stop()
 
 
 @pytest.mark.parametrize(
@@ -277,7 +303,7 @@ def anchors_of(page: Path) -> set[str]:
 
 def test_links_lead_to_files_and_headings_that_are_there() -> None:
     broken = []
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md"]:
         text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         for link in re.findall(r"\]\(([^)\s]+)\)", text):
             if "://" in link:

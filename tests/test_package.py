@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import machinable
 
@@ -191,3 +192,37 @@ def test_programs_of_users_are_checked_strictly(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.stdout == "Success: no issues found in 1 source file\n", ran.stdout + ran.stderr
+
+
+def test_the_citation_file_has_what_the_format_requires_and_our_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (version(), "MIT")
+
+
+def test_the_hook_for_other_projects_is_a_command_that_exists() -> None:
+    from machinable.cli.options import program
+
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    name, command, *options = hook["entry"].split()
+    assert name == "machinable"
+    assert set(options) <= {option for one in program.commands[command].params for option in one.opts}
+    assert f"- id: {hook['id']}" in (ROOT / "docs" / "how-to" / "ci.md").read_text(encoding="utf-8")
+
+
+def test_every_extra_is_explained() -> None:
+    text = (ROOT / "docs" / "how-to" / "set-up.md").read_text(encoding="utf-8")
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = re.findall(r"^(\w+) = \[", section.partition("[project.scripts]")[0], flags=re.MULTILINE)
+    assert [extra for extra in extras if f"`{extra}`" not in text] == []
+
+
+def test_the_image_copies_everything_that_the_package_is_built_from() -> None:
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (.+) /source", image, flags=re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = [*re.findall(r'^readme = "(.+)"', project, re.MULTILINE), "LICENSE", "pyproject.toml", "engine"]
+    assert sorted(" ".join(copied).split()) == sorted(needed)
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [name for name in needed if f"!{name}" not in ignored] == []

@@ -438,3 +438,24 @@ def test_a_project_is_exported_without_ignored_files_secrets_and_what_links_lead
         "left out, because files of these names contain secrets: .env, id_rsa",
         "the export contains possible secrets: classes.py:11 a value with the name of a secret",
     ]
+
+
+def test_an_imported_project_in_a_folder_of_the_project_is_exported(project: Path, tmp_path: Path) -> None:
+    (project / "vendor").mkdir()
+    (project / "lib").mkdir()
+    (project / "vendor" / "lib").symlink_to("../lib")
+    (project / "lib" / "machinable.yaml").write_text("components: [net: {units: 8}]\n")
+    (project / "lib" / "net.py").write_text(
+        "from machinable import Component\n\n\nclass Net(Component):\n    def on_execute(self):\n"
+        "        return self.config.units\n"
+    )
+    (project / "deep.py").write_text("from vendor.lib.net import Net\n\n\nclass Deep(Net):\n    pass\n")
+    (project / "machinable.yaml").write_text("+: [lib]\ncomponents:\n  - deep^+.lib.net: {}\n")
+    storage = str(tmp_path / "stored")
+    ml.execute(ml.Task("deep"), storage=storage, seed="OY1p1o", project=str(project))
+
+    out = exported(storage, tmp_path)
+
+    assert run_alone(out).returncode == 0
+    with Storage(str(out / "results")) as results:
+        assert results["OY1p1o"].trials[0].result == 8

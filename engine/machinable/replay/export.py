@@ -137,7 +137,10 @@ def _chosen(source: str, found: SourceFiles) -> tuple[SourceFiles, list[str]]:
     """Return the files that a code backup would contain as well, and notes about the others."""
     packed = project_files(source)
     outside = [file for file in found.files if leads_out(source, file)]
-    ignored = [file for file in found.files if file not in packed and file not in outside]
+    # A link to a folder of the project, such as an imported project in vendor/, is packed as a link beside its files.
+    root = os.path.realpath(source)
+    real = {file: Path(os.path.realpath(os.path.join(root, file))) for file in found.files if file not in outside}
+    ignored = [file for file, path in real.items() if not {file, path.relative_to(root).as_posix()} & packed]
     files = [file for file in found.files if file not in ignored and file not in outside]
     secret = [file for file in files if is_secret_file(file)]
     files = [file for file in files if file not in secret]
