@@ -27,6 +27,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -212,7 +213,8 @@ def typed(arguments: list[str]) -> tuple[str, int]:
     before = sys.argv
     sys.argv = ["machinable", *arguments]
     try:
-        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown), warnings.catch_warnings():
+            warnings.simplefilter("default")  # they are shown, and so compared
             code = main()
     except SystemExit as end:
         code = end.code
