@@ -89,20 +89,24 @@ def code_in_docstring(app: Any, what: str, name: str, value: Any, options: Any, 
     lines[:] = text.split("\n")
 
 
-def link_examples(app: Any, name: str, source: list[str]) -> None:
-    """Let links to the README of an example lead to its page of the site."""
-    source[0] = re.sub(r"\]\((?:\.\./)+examples/(\w+)/README\.md", r"](/examples/\1.md", source[0])
+def link_to_included(app: Any, name: str, source: list[str]) -> None:
+    """Let links to files that the site includes, outside of docs/, lead to their pages."""
+    text = re.sub(r"\]\((?:\.\./)+examples/(\w+)/README\.md", r"](/examples/\1.md", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)+([A-Z]+)\.md", lambda found: f"](/project/{found[1].lower()}.md", text)
 
 
-def link_from_example(app: Any, path: Path, parent: str, content: list[str]) -> None:
-    """Let links in the README of an example lead to the pages of the others, and to its files."""
-    text = re.sub(r"\]\(\.\./(\w+)/README\.md", r"](\1.md", content[0])
+def link_from_included(app: Any, path: Path, parent: str, content: list[str]) -> None:
+    """Let links in a file outside of docs/ lead to pages, and to files beside it."""
+    text = re.sub(r"\]\(docs/", "](/", content[0])
+    text = re.sub(r"\]\(examples/(\w+)/README\.md", r"](/examples/\1.md", text)
+    text = re.sub(r"\]\(([A-Z]+)\.md", lambda found: f"]({found[1].lower()}.md", text)
+    text = re.sub(r"\]\(\.\./(\w+)/README\.md", r"](\1.md", text)
     content[0] = re.sub(r"\]\((\w+\.py)\)", rf"](../{path.parent.as_posix()}/\1)", text)
 
 
 def setup(app: Any) -> None:
     """Register what this file adds to Sphinx."""
     app.connect("autodoc-process-docstring", code_in_docstring, priority=100)
-    app.connect("source-read", link_examples)
-    app.connect("include-read", link_from_example)
+    app.connect("source-read", link_to_included)
+    app.connect("include-read", link_from_included)
     app.connect("build-finished", write_llms_txt)
