@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from machinable.testing.engine import EngineConformance
     from machinable.testing.fixtures import run_trial, temporary_project
+    from machinable.testing.sampler import SamplerConformance
 
-__all__ = ["EngineConformance", "run_trial", "temporary_project"]
+__all__ = ["EngineConformance", "SamplerConformance", "run_trial", "temporary_project"]
 
-_MODULES = {"EngineConformance": "engine", "run_trial": "fixtures", "temporary_project": "fixtures"}
+_MODULES = {
+    "EngineConformance": "engine",
+    "SamplerConformance": "sampler",
+    "run_trial": "fixtures",
+    "temporary_project": "fixtures",
+}
 
 
 def __getattr__(name: str) -> Any:
