@@ -57,6 +57,7 @@ JSON_PARSERS = {
     "machinable.replay.exported",  # the directory of an export, whose code runs
     "machinable.replay.rerun",  # what its own process has answered
     "machinable.testing.engine",  # what it has just written
+    "machinable.testing.sampler",  # what it has just written
 }
 HEAVY = (
     "boto3",

@@ -8,11 +8,10 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
-import msgspec
-
 from machinable.errors import InvalidType, InvalidValue
 from machinable.factories import check_options
 from machinable.serialization import Plain, as_plain, equal_pair, is_hidden
+from machinable.structs import Struct
 
 __all__ = [
     "DOMAINS",
@@ -34,7 +33,7 @@ _WHOLE = frozenset({"randint", "lograndint"})
 _ACCURACY = 1e-9  # relative; samplers that compute in logarithms miss a bound by less
 
 
-class Number(msgspec.Struct, frozen=True):
+class Number(Struct, frozen=True):
     """Numbers between two bounds, which are possible values.
 
     Attributes:
@@ -121,7 +120,7 @@ class Number(msgspec.Struct, frozen=True):
         return {self.kind: self._bounds}
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(Struct, frozen=True):
     """One of several values, which may contain domains.
 
     Attributes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-import msgspec
-
 from machinable.errors import InvalidValue
+from machinable.structs import Struct
 
 __all__ = ["Mode", "Sample", "check_mode"]
 
@@ -15,7 +14,7 @@ Mode: TypeAlias = Literal["min", "max"]
 _MODES = {"min": "min", "max": "max", "minimize": "min", "maximize": "max"}
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(Struct, frozen=True):
     """One choice of a sampler.
 
     Attributes:

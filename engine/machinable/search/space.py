@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import msgspec
-
 from machinable.config.nodes import Source
 from machinable.config.reader import read as read_yaml
 from machinable.errors import (
@@ -38,14 +36,26 @@ _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\(")
 _EXAMPLE = 'Write {"rate": ml.loguniform(1e-4, 1e-1)}, in YAML {rate: {loguniform: [1e-4, 1e-1]}}.'
 
 
-class Space(msgspec.Struct, frozen=True, dict=True):
+class Space:
     """The domains of a search by the keys of the configuration, with dots; `~` is the version.
 
     A domain within an option of a choice is a setting, too: its name is the key with the number of the option,
     `optimizer[0].momentum`.
+
+    Args:
+        domains: The domains, by key.
     """
 
-    domains: dict[str, Domain]
+    def __init__(self, domains: Mapping[str, Domain]) -> None:
+        self.domains = dict(domains)
+
+    def __repr__(self) -> str:
+        return f"Space({self.domains!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and list(self.domains.items()) == list(other.domains.items())
+
+    __hash__ = None  # type: ignore[assignment]
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
