@@ -17,7 +17,7 @@ import pytest
 import machinable as ml
 from docs.__main__ import broken_links
 from docs.recording import FILE, record, text_of
-from machinable import errors, events, testing
+from machinable import errors, events, former_names, testing
 from machinable.cli.commands import COMMANDS
 from tests.test_documentation import DOCS, PAGES, ROOT, normalized, typed
 
@@ -144,3 +144,20 @@ def test_the_published_schema_is_that_of_a_project_without_components(
     published = (DOCS / "machinable.schema.json").read_text(encoding="utf-8")
     advice = f"run `machinable schema > {os.path.relpath(DOCS, ROOT)}/machinable.schema.json` next to an empty project"
     assert json.loads(shown) == json.loads(published), advice
+
+
+def test_every_former_name_is_in_the_table_of_the_migration() -> None:
+    owners = {
+        "MODULE": "machinable.",
+        "COMPONENT": "self.",
+        "STORE": "self.store.",
+        "TASK": "task.",
+        "STORAGE": "storage.",
+        "EXECUTION": "execution.",
+    }
+    assert {name for name in former_names.__all__ if name.isupper()} == owners.keys()
+    expected = {
+        f"`{owner}{name}`": now for key, owner in owners.items() for name, now in getattr(former_names, key).items()
+    }
+    rows = {row[0]: row[1].removesuffix(" |").strip("` |") for row in rows_of(DOCS / "migration" / "machinable.md")}
+    assert {name: rows.get(name) for name in expected} == expected
