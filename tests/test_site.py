@@ -83,6 +83,12 @@ def test_the_recording_shows_what_its_commands_print() -> None:
 # --- lists in which people look things up
 
 
+def test_every_public_name_is_on_its_page() -> None:
+    text = (REFERENCE / "python.md").read_text(encoding="utf-8")
+    names = [name for name in (*ml.__all__, *testing.__all__) if not re.search(rf"[: .]{name}$", text, re.MULTILINE)]
+    assert names == [], "add it to docs/reference/python.md"
+
+
 def rows_of(page: Path) -> list[list[str]]:
     lines = page.read_text(encoding="utf-8").splitlines()
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
