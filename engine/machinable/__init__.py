@@ -74,7 +74,10 @@ def __getattr__(name: str) -> Any:
         from machinable.former_names import MODULE, no_attribute
 
         raise no_attribute("module 'machinable'", name, MODULE)
-    value = getattr(import_module(_MODULES[name]), name)
+    from machinable.serialization import without_collections
+
+    with without_collections():  # what is imported stays
+        value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

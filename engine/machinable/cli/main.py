@@ -6,6 +6,7 @@ Help and the version are answered without click, whose import takes longer than 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # during an import, or while an execution is finalized
         print("interrupted", file=sys.stderr)
         code = 130
+    if arguments is None:
+        gc.freeze()  # Python would search all that was imported for cycles once more before it exits
     if code == 130 and arguments is None:
         import signal  # imports enum, which help does not need
 

@@ -24,8 +24,11 @@ def _late(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
 
     def call(*arguments: Any, utc: bool = False, **settings: Any) -> Any:
-        command = getattr(import_module(f"machinable.cli.{module}"), name)
-        output = import_module("machinable.cli.output")
+        from machinable.serialization import without_collections
+
+        with without_collections():  # what is imported stays
+            command = getattr(import_module(f"machinable.cli.{module}"), name)
+            output = import_module("machinable.cli.output")
         with output.short_warnings(), output.zone("UTC" if utc else None):
             return command(*arguments, **settings)
 
