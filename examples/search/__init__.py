@@ -1,0 +1,1 @@
+"""A search for good settings of the perceptron that reads digits."""
