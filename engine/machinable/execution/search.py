@@ -396,13 +396,9 @@ class Search:
         """
         number = self.plan.sample_of[uid]
         one = self._open.get(number)
-        if (
-            one is None
-            or one.pruned
-            or uid not in one.pending
-            or not is_number(value)
-            or (uid, iteration) in self._seen
-        ):
+        if one is not None and one.pruned and uid in one.pending:
+            return [uid]  # it had not begun when the decision was sent
+        if one is None or uid not in one.pending or not is_number(value) or (uid, iteration) in self._seen:
             return []
         because = self._judge(number, uid, iteration, float(value))
         self._ledger.judged(uid, iteration, float(value), because)

@@ -17,6 +17,7 @@ import os
 import random
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.engines.base import Engine, reports
+from machinable.engines.base import Engine, Work, reports
 from machinable.execution.execute import execute
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.plan.task import Task
@@ -109,6 +110,15 @@ def waits(spec: TrialSpec) -> Outcome:
     with socket.create_connection(("127.0.0.1", spec.config["port"])) as connection:
         connection.recv(1)
     return Outcome(spec.uid, "finished", 1, 0.0)
+
+
+def until_pruned(spec: TrialSpec) -> Outcome:
+    """Connect to the test, then ask again and again whether the trial is pruned."""
+    with socket.create_connection(("127.0.0.1", spec.config["port"])):
+        until = time.monotonic() + RESULT_TIMEOUT
+        while not (because := reports.pruned(spec.uid)) and time.monotonic() < until:
+            time.sleep(0.01)
+    return Outcome(spec.uid, "pruned", 1, 0.0, because=because)
 
 
 def steps(spec: TrialSpec) -> Outcome:
@@ -238,6 +248,16 @@ class EngineConformance:
             assert isinstance(future.exception(RESULT_TIMEOUT), KeyboardInterrupt)
         assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
+    def test_a_trial_can_be_pruned_and_the_next_one_is_not(self, engine: Engine) -> None:
+        _skip_unless(engine.reach != "process" and engine.can_prune, "it does not prune trials")
+        for number in range(2):
+            with _begun(engine, until_pruned) as future:
+                engine.prune(future, f"worse than {number}")
+
+                assert future.result(RESULT_TIMEOUT).because == f"worse than {number}"
+            engine.prune(future, "it has ended")
+        assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
+
     def test_progress_is_reported(self, engine: Engine) -> None:
         _skip_unless(engine.tells_progress, "it does not report progress")
         engine.close()  # running workers need not report progress
@@ -283,11 +303,11 @@ def _skip_unless(can: bool, reason: str) -> None:
 
 
 @contextmanager
-def _begun(engine: Engine) -> Iterator[Future[Outcome]]:
-    """Run a trial that lasts until the end of the block."""
+def _begun(engine: Engine, work: Work = waits) -> Iterator[Future[Outcome]]:
+    """Run a trial that by default lasts until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(RESULT_TIMEOUT)
-        future = engine.submit(waits, trial(port=server.getsockname()[1]))
+        future = engine.submit(work, trial(port=server.getsockname()[1]))
         connection, _ = server.accept()
         with connection:
             yield future

@@ -92,7 +92,7 @@ class Reply(NamedTuple):
 
 
 class TrialActor:
-    """Run trials in a worker process. `interrupt`, `end` and `close` may be called while `exchange` waits.
+    """Run trials in a worker process. `interrupt`, `prune`, `end` and `close` may be called while `exchange` waits.
 
     Args:
         setup: That of the executing process.
@@ -116,7 +116,8 @@ class TrialActor:
             self._engine.on_progress = self._progress
         self._changed = threading.Condition()
         self._replies: list[Reply] = []
-        self._reports: dict[tuple[str, bool], Report] = {}  # the last progress of each trial, and its last row
+        # The last progress of each trial, its last row, and its values at iterations, by which it may be pruned
+        self._reports: dict[tuple[str, bool, int | None], Report] = {}
         self._running: dict[int, Future[bytes]] = {}
         self._since = 0.0  # when the running trial began, by `time.monotonic`
 
@@ -175,6 +176,12 @@ class TrialActor:
         """Raise `KeyboardInterrupt` in the running trial; the others do not begin."""
         self._engine.interrupt()
 
+    def prune(self, number: int, because: str) -> None:
+        """Let a trial end after its current iteration."""
+        future = self._running.get(number)
+        if future is not None:
+            self._engine.prune(future, because)
+
     def end(self, number: int) -> None:
         """End a trial by ending its worker process."""
         future = self._running.get(number)
@@ -197,5 +204,6 @@ class TrialActor:
 
     def _progress(self, uid: str, i: Any, total: int | None) -> None:
         with self._changed:
-            self._reports[uid, isinstance(i, dict)] = uid, i, total
+            is_row = isinstance(i, dict)
+            self._reports[uid, is_row, total if is_row else None] = uid, i, total
             self._changed.notify_all()

@@ -182,6 +182,10 @@ class Dispatcher:
         """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
         self._messages.put(self._interrupt)
 
+    def prune(self, trial: TrialFuture, because: str) -> None:
+        """Let a trial end after its current iteration."""
+        self._messages.put(partial(self._prune, trial, because))
+
     def end(self, trial: TrialFuture) -> None:
         """End a trial; afterwards its future is done."""
         self._messages.put(partial(self._end, trial))
@@ -476,6 +480,11 @@ class Dispatcher:
                 trial.ended_by = KeyboardInterrupt()
             if actor.trials:
                 self._cluster.call(actor.handle, "interrupt")
+
+    def _prune(self, trial: TrialFuture, because: str) -> None:
+        for actor in self._actors:
+            if trial.number in actor.trials:
+                self._cluster.call(actor.handle, "prune", trial.number, because)
 
     def _end(self, trial: TrialFuture) -> None:
         trial.ended_by = WorkerLost("the trial was ended before it began")

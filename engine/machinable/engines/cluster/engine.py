@@ -56,6 +56,11 @@ class ClusterEngine(Engine):
         if self._dispatcher is not None:
             self._dispatcher.interrupt()
 
+    def prune(self, future: Future[Outcome], because: str) -> None:
+        """Let a trial of this engine end after its current iteration."""
+        if self._dispatcher is not None and isinstance(future, TrialFuture):
+            self._dispatcher.prune(future, because)
+
     def end(self, future: Future[Outcome]) -> None:
         """End a trial of this engine by ending its worker. Afterwards the future is done."""
         if self._dispatcher is not None and isinstance(future, TrialFuture):
