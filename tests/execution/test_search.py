@@ -11,6 +11,7 @@ import pytest
 import machinable as ml
 from machinable import events
 from machinable.errors import InvalidType, InvalidValue, MachinableError, Refused, TrialsFailed, UnknownName
+from machinable.replay.reproduce import reproduce
 from machinable.results.search import SearchLog
 from machinable.search.sample import Sample
 from tests.conftest import World
@@ -337,3 +338,16 @@ def test_only_a_search_has_a_best_sample(directory: Path) -> None:
         execution.best()
     with pytest.raises(InvalidType):
         run(search(samples=1)).best("x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:2"])
+def test_a_reproduction_repeats_the_order_of_a_search(engine: str, directory: Path, tmp_path: Path) -> None:
+    task = search(component=("net", {"steps": 400}), samples=7, repeats=2, prune="asha", sampler="tpe")
+    execution = run(task, tmp_path / "s", engine=engine)
+    ran = [trial.uid for trial in execution.trials if trial.last_row]
+
+    again = reproduce(ml.Storage(tmp_path / "s"), "OY1p1o")
+
+    assert again.verdict == "identical"
+    assert [one.uid for one in again.trials] == ran
+    assert any(execution[uid].status == "pruned" for uid in ran)

@@ -199,9 +199,9 @@ class Ledger:
     def pruned(self, spec: TrialSpec, outcome: Outcome | None, because: str) -> dict[str, Any]:
         """Record that a trial was ended between two iterations, or without an outcome, that it does not start."""
         self.counts["pruned"] += 1
-        facts: dict[str, Any] = {"because": because}
+        facts: dict[str, Any] = {"attempt": 0, "because": because}
         if outcome is not None:
-            facts = {"seconds": outcome.seconds, "record": outcome.record, **facts, **_imported(outcome)}
+            facts = {"seconds": outcome.seconds, "record": outcome.record, "because": because, **_imported(outcome)}
         return self._record(events.TrialPruned, spec, facts, 0.0 if outcome is None else outcome.seconds, because)
 
     def unneeded(self, spec: TrialSpec) -> None:

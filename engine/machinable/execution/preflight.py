@@ -121,7 +121,11 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     search = None
     if isinstance(plan, SearchPlan):
         log = None
-        if stored is not None:
+        if plan.repeated is not None:
+            from machinable.results.search import SearchLog
+
+            log = SearchLog([dict(row) for row in plan.repeated], "the samples of the search that is repeated", 0.0, "")
+        elif stored is not None:
             from machinable.results.search import SearchLog
 
             log = SearchLog.read(stored.files, str(stored))

@@ -154,7 +154,7 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
         fallback = fallback_name(folder)
         files = FallbackFiles(files, fallback)
     plan = checked.plan
-    planned = plan.expected if isinstance(plan, SearchPlan) else len(plan)
+    planned = plan.to_run if isinstance(plan, SearchPlan) else len(plan)
     ledger = Ledger(planned, plan.seed, files, folder, checked.options.listeners, checked.callbacks)
     shared = checked.shared_results(files, locks, folder, code)
     return Run(checked, files, folder, ledger, shared, fallback, _limits(checked, files, locks, ledger), guard)

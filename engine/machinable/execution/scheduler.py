@@ -278,8 +278,8 @@ class Scheduler:
             spec = replace(spec, devices=devices)
         if self._policy.timeout is not None:
             spec = replace(spec, timeout=self._policy.timeout)
-        if self._search is not None and self._search.judges(spec.uid):
-            spec = replace(spec, judged=self._search.column)
+        if self._search is not None:
+            spec = self._search.prepared(spec)
         if self._limits is not None and (waits := self._limits.waiting) is not None:
             is_full = len(self._running) + 1 >= self._engine.slots
             if is_full or not self._capacity.fits(waits.resources):

@@ -31,7 +31,7 @@ from machinable.search.space import read_space
 from machinable.serialization import Plain, as_plain, canonical
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.structs import Struct, field
+from machinable.structs import Struct, field, replace
 
 if TYPE_CHECKING:
     from machinable.execution.resources import Capacity
@@ -96,6 +96,7 @@ class Search:
         self._pruner = None if request.prune is None else make_pruner(request.prune, request.mode)
         self._open: dict[int, _Open] = {}
         self._seen: set[tuple[str, int]] = set()  # trials and iterations that the pruner has judged
+        self._ends: dict[str, tuple[int, str]] = {}  # after which iteration trials end, if a search is repeated
         self._unwritten: list[int] = []  # samples that were asked for before there was a ledger
         self._spent = 0.0 if log is None else log.seconds
         self._began = time.monotonic()
@@ -125,6 +126,8 @@ class Search:
                 number = self.plan.sample_of[row["uid"]]
                 self._judge(number, row["uid"], row["iteration"], row["value"])
                 self._open[number].pruned = self._open[number].pruned or row.get("because") or ""
+            elif row["event"] == "pruned":
+                self._ends[row["uid"]] = row["iteration"], row["because"]
             elif row["event"] == "evaluated":
                 self._tell(self._open[row["sample"]], row.get("value"), row["state"])
         self.over = log.over
@@ -135,7 +138,7 @@ class Search:
         self._lines = files.appender(layout.join(folder, layout.PLAN))
         self._began = time.monotonic()
         self.plan.unwritten = range(0)
-        ledger.is_open, ledger.planned = True, self.plan.expected
+        ledger.is_open, ledger.planned = True, self.plan.to_run
         if self._differs:
             ledger.notice(f"the sampler differs from before: {self._differs}; the stored samples count")
         for number in self._unwritten:
@@ -378,9 +381,13 @@ class Search:
         head, _, last = name.rpartition(".")
         return head if head and last in ("first", "last", "min", "max", "mean") else name
 
-    def judges(self, uid: str) -> bool:
-        """Return whether a trial may be pruned."""
-        return self._pruner is not None and uid in self.plan.sample_of
+    def prepared(self, spec: TrialSpec) -> TrialSpec:
+        """Return a trial that starts, with what ends it early."""
+        if spec.uid in self._ends:
+            return replace(spec, ends_after=self._ends[spec.uid])
+        if self._pruner is not None and spec.uid in self.plan.sample_of and self.plan.repeated is None:
+            return replace(spec, judged=self.column)
+        return spec
 
     def pruned(self, uid: str) -> str:
         """Return why a trial is pruned; "" if it is not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Any, Protocol, cast
@@ -40,6 +40,8 @@ class SearchPlan(Plan):
         base: The component as it is without a sample.
         samples: The indices of the trials of each sample.
         sample_of: The sample of each trial, by uid; requirements belong to none.
+        chosen: The uids of the only trials that run, with what they require; None for all.
+        repeated: What the search did before, as lines of a ledger, if it is repeated; None if it goes on by itself.
     """
 
     base: Use
@@ -52,6 +54,8 @@ class SearchPlan(Plan):
         self.uses, self.rows = planner.uses, []
         self.samples: list[range] = []
         self.sample_of: dict[str, int] = {}
+        self.chosen: Collection[str] | None = None
+        self.repeated: Sequence[Mapping[str, Any]] | None = None
         self._planner = planner
         self.unwritten = range(0)  # the indices of trials that are not in the stored plan
         self._placed = 0  # uses that have trials
@@ -75,6 +79,11 @@ class SearchPlan(Plan):
     def expected(self) -> int:
         """The number of trials that the plan will have, if its end is known; at least those that it has."""
         return len(self.rows) + max(0, (self.search.samples or 0) - len(self.samples)) * self.repeats
+
+    @property
+    def to_run(self) -> int:
+        """The number of trials that will have run, if that is known."""
+        return self.expected if self.repeated is None else sum(1 for _ in self)
 
     def plan_sample(self, values: Mapping[str, Plain]) -> range:
         """Plan the uses of a sample, whose trials are added by `add`, and return the numbers of those that are new.
@@ -114,6 +123,18 @@ class SearchPlan(Plan):
         self.sample_of |= {self.rows[at].uid: len(self.samples) for at in added}
         self.samples.append(added)
         self.unwritten = range(self.unwritten.start if self.unwritten else begin, len(self.rows))
+
+    def __iter__(self) -> Iterator[TrialSpec]:
+        if self.chosen is None:
+            return super().__iter__()
+        waiting, kept = list(self.chosen), set[str]()
+        required = {row.uid: self._known[row.use] for row in self.rows}
+        while waiting:
+            uid = waiting.pop()
+            if uid not in kept:
+                kept.add(uid)
+                waiting += [needed.uid for needed in required[uid].values()]
+        return (self._spec(index) for index, row in enumerate(self.rows) if row.uid in kept)
 
     def refuse(self) -> None:
         """Count a sample whose values make no configuration, and which has no trials."""

@@ -224,6 +224,8 @@ class TrialSpec(Struct, frozen=True):
     # The column of its rows whose values are sent to the executing process, which may prune it because of them; "" for
     # none. Known when it is submitted, and never stored
     judged: str = ""
+    # The number of iterations after which it ends as pruned, and why, if it repeats one that was; never stored
+    ends_after: tuple[int, str] | None = None
 
     @property
     def component(self) -> str:

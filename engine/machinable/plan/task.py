@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.reserved_keys import parse_resources
 from machinable.plan.search import SearchRequest, former_arguments, search_from_data, search_request
+from machinable.plan.search_plan import SearchPlan
 from machinable.plan.written_uses import asked_requirements, check_names, is_stored_trial
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain, canonical
@@ -47,6 +48,8 @@ class Task:
         self.search: SearchRequest | None = None
         # Where stored trials that it requires are, if not in the storage of the execution
         self.stored_in: str | None = None
+        # What a search that is repeated has done, as lines of its ledger
+        self.repeated: Sequence[Mapping[str, Any]] | None = None
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
         elif isinstance(component, Plan):
@@ -246,7 +249,10 @@ class Task:
         Raises:
             ConfigurationError: The project or a configuration has errors; several are raised as one.
         """
-        return make_plan(self.request, project, seed, storage, self.stored_in)
+        plan = make_plan(self.request, project, seed, storage, self.stored_in)
+        if self.repeated is not None and isinstance(plan, SearchPlan):
+            plan.repeated = self.repeated
+        return plan
 
     @property
     def request(self) -> TaskRequest:

@@ -173,7 +173,8 @@ def _other_files(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[st
 
 def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
     trials = list(execution.trials) if uids is None else [execution[uid] for uid in dict.fromkeys(uids)]
-    ended = [trial for trial in trials if trial.status in ENDED]
+    # A pruned one may not have started.
+    ended = [trial for trial in trials if trial.status in ENDED or (trial.status == "pruned" and trial.last_row)]
     if not ended:
         states = ", ".join(sorted({trial.status for trial in trials})) or "there are none"
         raise Refused(
@@ -199,7 +200,7 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterato
             "is used"
         )
     left_out = len(execution) - len(trials)
-    others = [trial for trial in execution.trials if trial.status not in (*ENDED, "unneeded")]
+    others = [trial for trial in execution.trials if trial.status not in (*ENDED, "unneeded", "pruned")]
     if others and left_out >= len(others):
         yield f"{counted(len(others), 'trial')} of {execution} had not ended and cannot be compared"
     for trial in trials:

@@ -20,12 +20,14 @@ from machinable.errors import MachinableError, MissingMember, NotStored, Refused
 from machinable.events import Event, ExecutionStarted
 from machinable.execution.execute import execute
 from machinable.plan.plan import Plan
+from machinable.plan.search_plan import SearchPlan
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
 from machinable.results.execution import Execution
 from machinable.results.reader import import_paths
+from machinable.results.search import SearchLog
 from machinable.serialization import Plain, dumps, loads
 from machinable.structs import Struct, asdict, replace
 
@@ -44,6 +46,7 @@ class Request(Struct, frozen=True):
     function: str | None  # `module:qualname`, instead of every component
     name: str | None
     seed: str  # that of the execution, as text
+    search: Sequence[Mapping[str, Plain]]  # what a search has done, as lines of its ledger; none for other tasks
     uids: Sequence[str] | None  # None means all
     project: str  # the directory with the code
     paths: Sequence[str] = ()  # folders in it from which its modules are imported
@@ -66,7 +69,9 @@ def submit(
     task, function = execution.data["task"], execution.data.get("function")
     paths = import_paths(execution.data)
     options["origin"] = execution.files.url
-    request = Request(action, task, function, execution.name, execution.seed_text, uids, project, paths, **options)
+    search = _search(execution) if task.get("search") else []
+    name, seed = execution.name, execution.seed_text
+    request = Request(action, task, function, name, seed, search, uids, project, paths, **options)
     asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
     asked.write_text(dumps(asdict(request)), encoding="ascii")
     program = (  # the project comes first only while its own modules are imported
@@ -103,6 +108,17 @@ def submit(
     return answer["answer"]
 
 
+def _search(execution: Execution) -> list[dict[str, Plain]]:
+    """Return what a search has done: samples, results and decisions, and after how many iterations trials ended."""
+    rows = SearchLog.read(execution.files, str(execution)).rows
+    for trial in execution:
+        if trial.status == "pruned" and trial.last_row is not None:
+            last = trial.last_row.get("_iteration")
+            count = len(trial.records) if last is None else last + 1
+            rows.append({"event": "pruned", "uid": trial.uid, "iteration": count, "because": trial.because or ""})
+    return rows
+
+
 # --- in the other process
 
 
@@ -122,6 +138,7 @@ def _task(request: Request, code_of: Callable[[str, str], Any] | None = None) ->
     with importing(request.project):
         task = task_from_data(request.task, code_of=code_of)
     task.stored_in = request.origin
+    task.repeated = request.search or None
     if request.name is not None:
         task.named(request.name)
     return task if request.uids is None else TaskSubset(task, request.uids)
@@ -156,7 +173,15 @@ def _describe(request: Request) -> dict[str, Any]:
     """
     described = {}
     sources = Sources(request.project, paths=request.paths)
-    for spec in _task(request, partial(_stand_in, sources)).plan(request.project, request.seed, storage=request.origin):
+    plan = _task(request, partial(_stand_in, sources)).plan(request.project, request.seed, storage=request.origin)
+    for row in request.search:
+        if row["event"] == "asked" and isinstance(plan, SearchPlan):
+            if row["uids"]:
+                plan.plan_sample(row["values"])
+                plan.add()
+            else:
+                plan.refuse()
+    for spec in plan:
         definition = spec.definition
         if request.function is not None:
             module, _, name = request.function.partition(":")
@@ -250,6 +275,9 @@ class TaskSubset(Task):
     def plan(self, project: Any = None, seed: object = None, *, storage: str | None = None) -> Plan:
         """Plan the whole task, and return the plan with only these trials and what they require."""
         plan = super().plan(project, seed, storage=storage)
+        if isinstance(plan, SearchPlan):
+            plan.chosen = self._uids
+            return plan
         specs = {spec.uid: spec for spec in plan}
         for uid in self._uids:
             if uid not in specs:

@@ -80,7 +80,7 @@ def _iterate(node: Component, context: TrialContext) -> None:
     iteration, has_begun = first
     checkpoints, every = context.checkpoints, context.spec.definition.checkpoints.every
     is_last = False
-    is_judged = bool(context.spec.judged)
+    is_judged, ends_after = bool(context.spec.judged), context.spec.ends_after
     while not is_last:
         before = node.record.last if is_judged else None
         node.flags["ITERATION"] = iteration
@@ -107,6 +107,9 @@ def _iterate(node: Component, context: TrialContext) -> None:
         iteration += 1
         checkpoints.settle(iteration, is_last=is_last)
         interruption.raise_pending()
+        if ends_after is not None and iteration >= ends_after[0] and not is_last:
+            context.because = ends_after[1]
+            return
         if is_judged:
             row = node.record.last
             if row is not None and row is not before:
