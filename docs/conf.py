@@ -19,6 +19,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 suppress_warnings = ["misc.highlighting_failure"]  # YAML with `~`, JSON with `…`
 highlight_language = "none"
+smartquotes = False  # `--option` in a help text is no dash
 
 myst_heading_anchors = 4  # links to headings are those that GitHub understands
 myst_enable_extensions = ["colon_fence"]
@@ -40,12 +41,14 @@ html_extra_path = ["machinable.schema.json"]
 html_show_sourcelink = True
 html_theme_options = {
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc", "sourcelink"],
 }
+html_sidebars = {page: [] for page in ("index", "quickstart", "tutorial", "when-not", "faq")}  # alone in their section
 html_context = {"default_mode": "auto"}
 copyright = author
 

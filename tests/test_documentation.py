@@ -195,6 +195,9 @@ class Reader:
 
     def command(self, command: str, place: str) -> str:
         words = shlex.split(command)
+        if words[0] == "export":
+            os.environ.update(word.split("=", 1) for word in words[1:])
+            return ""
         if words[0] == "machinable":
             shown, self.exit_code = typed(words[1:])
             return shown
@@ -237,8 +240,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "engine"), str(directory)]))
     monkeypatch.chdir(directory)
-    known = set(sys.modules)
+    known, variables = set(sys.modules), dict(os.environ)
     yield directory
+    for name in set(os.environ) - set(variables):  # of `export`
+        del os.environ[name]
     for name in set(sys.modules) - known:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
