@@ -323,6 +323,9 @@ def test_links_lead_to_files_and_headings_that_are_there() -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
+    assert {"search", "genindex", "py-modindex"} & {page.stem for page in PAGES} == set(), (
+        "Sphinx has pages of this name"
+    )
     listed = {DOCS / "index.md"}
     for page in PAGES[1:]:
         for block in blocks_of(page.read_text(encoding="utf-8")):

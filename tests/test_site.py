@@ -47,7 +47,9 @@ def test_the_site_builds_without_warnings_and_has_every_public_name_command_and_
     assert [name for name in COMMANDS if f'id="machinable-{name}"' not in commands] == []
 
     for file in site.rglob("*.html"):
-        assert not re.search(r"<p>\.\. \w+::", file.read_text(encoding="utf-8")), f"{file.name} shows a directive as text"
+        assert not re.search(r"<p>\.\. \w+::", file.read_text(encoding="utf-8")), (
+            f"{file.name} shows a directive as text"
+        )
 
     contents = (site / "llms.txt").read_text(encoding="utf-8")
     sources = re.findall(r"\]\((.+?)\): .", contents)
