@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "engine" / "machinable"
 
 FLOORS = (
     ("errors", "former_names"),
-    ("serialization", "units", "factories", "named_values", "structs"),
+    ("serialization", "units", "factories", "named_values"),
     ("ids", "settings", "events"),
     ("config", "storage"),
     ("project", "search"),

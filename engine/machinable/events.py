@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.errors import InvalidType
-from machinable.structs import Struct
 
 __all__ = [
     "Event",
@@ -268,8 +270,6 @@ def check_callback(function: Callable[..., Any], kind: str, argument: str) -> No
     Raises:
         InvalidType: It cannot; the message names it.
     """
-    import inspect  # 9 ms, which most executions do not need
-
     name = name_of(function)
     if not callable(function):
         raise InvalidType(f"the {kind} {name} cannot be called", todo=f"A {kind} is a function of one {argument}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from machinable.errors import InvalidValue, did_you_mean, near_names
@@ -24,10 +25,6 @@ def check_options(
     Raises:
         InvalidValue: It cannot; the message suggests near names.
     """
-    if not options and not arguments and getattr(factory, "__init__", None) is object.__init__:
-        return
-    from inspect import signature  # 9 ms, as everywhere
-
     parameters = signature(factory)
     try:
         parameters.bind(*arguments, **options)

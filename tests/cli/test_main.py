@@ -50,11 +50,11 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         ),
         (
             ["execute", "train", "--quiet"],
-            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions'}",
+            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas'}",
         ),
         (
             ["list", "--storage", "."],
-            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'typing_extensions', 'yaml', "
+            "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas', 'msgspec', 'yaml', "
             "'random', 'machinable.config.reader', 'machinable.display.html_report', 'machinable.results.tail'}",
         ),
     ],

@@ -153,7 +153,7 @@ def test_one_trial_can_be_chosen(run: Run, stored: Path) -> None:
     found = run("export", "OY1p1o", "--trial", second[:6], "--storage", "out", "--json").data
 
     assert (found["trials"], found["directory"]) == ([second], str(stored / "export-OY1p1o"))
-    assert [line.partition("==")[0] for line in found["requirements"]] == ["threadpoolctl"]
+    assert [line.partition("==")[0] for line in found["requirements"]] == ["msgspec", "threadpoolctl"]
     assert repeat(stored / "export-OY1p1o", second).returncode == 0
     unknown = repeat(stored / "export-OY1p1o", first)
     assert (unknown.returncode, unknown.stderr) == (2, f"no trial named {first!r}\n  Known: {second}\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.errors import (
@@ -26,7 +27,6 @@ from machinable.storage.files import Files
 from machinable.storage.hashing import digest
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.structs import replace
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, World, spec
 

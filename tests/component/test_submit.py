@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
 from machinable.component.base import Component, Mixin, Submission
 from machinable.component.submit import apply_on_submit
 from machinable.errors import MachinableError
 from machinable.plan.spec import MixinSpec
-from machinable.structs import replace
 from tests.component.worlds import spec
 
 BEFORE = spec().definition

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec.structs import replace
+
 from machinable.component.base import Component
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.serialization import without_hidden
@@ -12,7 +14,6 @@ from machinable.storage.documents import read_rows
 from machinable.storage.files import Files
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.streams import read_text
-from machinable.structs import replace
 from machinable.trial.runner import run
 
 FOLDER = "OY1p1o"
@@ -22,7 +23,7 @@ UID = "9JkiDky8G5m7"
 def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
     """Return a trial of a component called `work`."""
     config = config or {}
-    own = {name: more.pop(name) for name in TrialSpec.struct_fields if name in more}
+    own = {name: more.pop(name) for name in TrialSpec.__struct_fields__ if name in more}
     own.setdefault("flags", {"SEED": 1884819273, "NAME": "work", "MODULE": "work"})
     definition = ComponentSpec("work", "work", None, config, Target("work"), stored=without_hidden(config))
     trial = TrialSpec(index=0, uid=UID, seed=1884819273, flags={}, definition=replace(definition, **more))

@@ -6,12 +6,12 @@ import pickle
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
 from machinable.execution.queue import Blocked, TrialQueue
 from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
 from machinable.results.pointers import Available
-from machinable.structs import replace
 from tests.conftest import World
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
 from machinable import errors, events
@@ -19,7 +20,6 @@ from machinable.results.pointers import Available, Input, Pointer, changed_input
 from machinable.storage import layout
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.structs import replace
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, stored
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.plan.spec import MAX_PICKLED, ComponentSpec, MixinSpec, Outcome, Requirement, Retries, Target, TrialSpec
 from machinable.plan.task import Task
-from machinable.structs import replace
 
 CHILD = ComponentSpec("kid", "kid", "~a", {"k": [1]}, Target("kid"), flags={"NAME": "kid"})
 DEFINITION = ComponentSpec(

@@ -14,7 +14,7 @@ PROGRAM = (
 )
 
 
-def run_alone(folder: Path, *uids: str, packages: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run_alone(folder: Path, *uids: str, packages: tuple[str, ...] = ("msgspec",)) -> subprocess.CompletedProcess[str]:
     """Run `run.py` in a new interpreter without site-packages: it can import these packages and no others."""
     with tempfile.TemporaryDirectory() as directory:
         for name in packages:

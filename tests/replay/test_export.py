@@ -284,6 +284,18 @@ def test_one_trial_is_exported_with_its_requirements_and_can_be_repeated(project
     assert_same(first, tmp_path / "stored", out)
 
 
+def test_it_needs_msgspec_and_says_so(project: Path, tmp_path: Path) -> None:
+    ml.execute("data", str(tmp_path / "stored"), "OY1p1o", project=project)
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    ran = run_alone(out, packages=())
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0] == "the package msgspec is not installed, which run.py needs"
+    assert ran.stderr.splitlines()[1].endswith("-m pip install -r requirements.txt")
+    assert (out / "requirements.txt").read_text().startswith("msgspec==")
+
+
 def test_missing_environment_variables_are_named_before_anything_runs(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,8 +327,8 @@ def test_a_component_that_writes_yaml_needs_pyyaml(project: Path, tmp_path: Path
     out = exported(str(tmp_path / "stored"), tmp_path)
 
     names = [line.partition("==")[0] for line in (out / "requirements.txt").read_text().splitlines()]
-    assert names == ["threadpoolctl", "pyyaml"]
-    assert run_alone(out, packages=("yaml",)).returncode == 0
+    assert names == ["msgspec", "threadpoolctl", "pyyaml"]
+    assert run_alone(out, packages=("msgspec", "yaml")).returncode == 0
     assert_same(execution.trials[0], tmp_path / "stored", out)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
@@ -15,7 +16,6 @@ from machinable.serialization import dumps, without_hidden
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.structs import replace
 from machinable.trial.runner import run
 from tests.results.worlds import FOLDER, facts, uid, write
 

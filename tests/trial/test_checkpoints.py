@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.plan.spec import CheckpointPolicy
@@ -18,7 +19,6 @@ from machinable.storage.files import Appender, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.numbered_parts import PartAppender
-from machinable.structs import replace
 from machinable.trial.runner import run
 from machinable.trial.status import StatusFiles
 from tests.component.worlds import FOLDER, UID, World, child, messages, spec

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import asdict
+
 from machinable.errors import InvalidValue, MachinableError
 from machinable.plan.task import Task
-from machinable.structs import asdict
 
 __all__ = ["SEARCH_OPTIONS", "with_search"]
 

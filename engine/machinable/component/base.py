@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic
+
+from msgspec import Struct
 
 from machinable.errors import InvalidType, NotAvailable, near_names
 from machinable.former_names import COMPONENT, find_former_name
 from machinable.serialization import Plain
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     import logging
@@ -443,24 +443,19 @@ def hidden_attributes(cls: type[Component]) -> list[str]:
 @lru_cache(maxsize=512)  # trials of a task have the same class
 def event_with_other_parameters(cls: type[Component]) -> tuple[str, str] | None:
     """Return an event of a class that cannot be called with its arguments, and how it is declared; None if all can."""
+    from inspect import isfunction, signature  # which `import machinable` does not need
+
     for name in dir(Component):
         if not name.startswith("on_") or name in _FREE_SIGNATURES or not overrides(cls, name):
             continue
-        method, known = getattr(cls, name), getattr(Component, name)
-        if isinstance(method, FunctionType) and _parameters_of(method) != _parameters_of(known):
-            from inspect import signature  # 9 ms, which most classes do not need
-
-            declared = signature(known)
+        method = getattr(cls, name)
+        if isfunction(method):
+            declared = signature(getattr(Component, name))
             try:
                 signature(method).bind(*declared.parameters)
             except TypeError:
                 return name, f"{name}({', '.join(declared.parameters)})"
     return None
-
-
-def _parameters_of(function: FunctionType) -> tuple[Any, ...]:
-    code = function.__code__
-    return code.co_argcount, code.co_kwonlyargcount, hasattr(function, "__wrapped__")
 
 
 _FREE_SIGNATURES = frozenset({"on_create", "on_load", "on_submit"})  # called according to their parameters

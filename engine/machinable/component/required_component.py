@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from machinable.component.base import Component, Context, saver_of, state_of
 from machinable.component.children import construct, create, make_children
 from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
 from machinable.plan.spec import requirement_from_data, spec_from_data
 from machinable.storage.artifacts import NOTHING
-from machinable.structs import replace
 
 __all__ = ["load_required_component"]
 

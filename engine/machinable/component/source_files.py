@@ -13,8 +13,9 @@ from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 
+import msgspec
+
 from machinable.plan.spec import ComponentSpec
-from machinable.structs import Struct
 
 __all__ = [
     "INSTALLED",
@@ -205,7 +206,7 @@ class Sources:
         return [path.removesuffix(f"{name}/__init__.py")]
 
 
-class SourceFiles(Struct, frozen=True):
+class SourceFiles(msgspec.Struct, frozen=True):
     """What modules need.
 
     Attributes:
@@ -317,7 +318,7 @@ def code_digest(data: bytes) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class _Import(Struct, frozen=True):
+class _Import(msgspec.Struct, frozen=True):
     """One import: `level` dots, then `base`, and the names that are imported `from` it."""
 
     base: str

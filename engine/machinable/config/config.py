@@ -8,11 +8,13 @@ from collections.abc import Callable, Container, Iterator, Mapping, MutableMappi
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.config.method_calls import called_name, parse
 from machinable.config.secrets import mask_of, masked_paths, secret_texts
 from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
-from machinable.structs import Struct, replace
 
 __all__ = ["Config", "Deferred", "evaluate_stored"]
 

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import expand_dots, merge
 from machinable.config.nodes import (
@@ -21,7 +23,6 @@ from machinable.config.nodes import (
     without_keys,
 )
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName, near_names
-from machinable.structs import Struct
 
 __all__ = [
     "EMPTY",

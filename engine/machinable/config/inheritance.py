@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from machinable.config.declaration import EMPTY, Body, block_values, reserved_form_problem
 from machinable.config.interpolation import Resolver
 from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import DIRECTIVES, Reference, unwrapped
 from machinable.config.registry import Entry
 from machinable.errors import SeveralErrors
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace

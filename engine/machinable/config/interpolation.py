@@ -7,11 +7,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from machinable.config.merge import Overlay, merge, settled
 from machinable.config.nodes import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
 from machinable.serialization import is_hidden
-from machinable.structs import Struct
 
 __all__ = ["Resolver", "parse_path"]
 

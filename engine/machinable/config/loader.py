@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec import Struct, field
+
 from machinable.config.declaration import is_reserved, parse_body, parse_key
 from machinable.config.includes import ProjectFiles, ProjectReader
 from machinable.config.nodes import (
@@ -21,7 +23,6 @@ from machinable.config.nodes import (
 from machinable.config.registry import Entry, Registry
 from machinable.config.tasks import TaskEntry, clashes, read_tasks
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
-from machinable.structs import Struct, field
 
 __all__ = ["EXECUTION_KEYS", "Document", "Workspace", "declared_imports", "load"]
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import is_
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.config.nodes import (
     DIRECTIVES,
     EnvValue,
@@ -25,7 +27,6 @@ from machinable.config.nodes import (
     unwrapped,
 )
 from machinable.errors import MachinableError, MalformedText, MissingIndex, UnknownName
-from machinable.structs import Struct
 
 __all__ = ["Overlay", "element_keys", "expand_dots", "known_key", "merge", "new_keys", "settled"]
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from machinable.errors import (
     ArithmeticTypeError,
     MachinableError,
@@ -24,7 +26,6 @@ from machinable.errors import (
     UndefinedName,
     WrongType,
 )
-from machinable.structs import Struct
 
 __all__ = [
     "AS_TEXT",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import EnvValue, Reference, SequenceNode, described, unwrapped
 from machinable.config.registry import Entry
 from machinable.errors import ConfigurationError, MalformedText, Place, UnknownName
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace

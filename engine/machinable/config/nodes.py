@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from msgspec import Struct, field
+
 from machinable.errors import MalformedText, Place
 from machinable.serialization import MAX_DEPTH, is_hidden
-from machinable.structs import Struct, field
 
 __all__ = [
     "DIRECTIVES",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from machinable.config.nodes import Mark, Source
 from machinable.errors import MachinableError, MalformedText, Place
-from machinable.structs import Struct, field
 
 if TYPE_CHECKING:
     from machinable.config.declaration import Body

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.config.declaration import Body
 from machinable.config.inheritance import ancestry
 from machinable.config.interpolation import Resolver
@@ -15,7 +18,6 @@ from machinable.config.registry import Entry
 from machinable.config.versions import VersionLayer, visible
 from machinable.errors import MachinableError, MissingKey, Place, UnknownName
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
-from machinable.structs import Struct, replace
 
 __all__ = ["OriginLayer", "Origins", "Resolved", "place_in_layer"]
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.config.nodes import (
     UNREADABLE,
     MappingNode,
@@ -18,7 +20,6 @@ from machinable.config.nodes import (
 )
 from machinable.config.registry import Registry
 from machinable.errors import MachinableError, MalformedText, Place
-from machinable.structs import Struct
 
 __all__ = ["TaskEntry", "clashes", "read_tasks"]
 

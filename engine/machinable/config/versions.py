@@ -8,13 +8,14 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
 from machinable.config.nodes import MAX_DEPTH, MappingNode, PlacedText, Source, described, without_hidden_values
 from machinable.config.registry import Entry
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName, WrongType
 from machinable.serialization import as_plain, is_hidden
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace

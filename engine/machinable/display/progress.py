@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from msgspec.structs import asdict
+
 from machinable.display.tables import cell, counted, headline, printable
 from machinable.display.terminal import escaped
 from machinable.events import (
@@ -21,7 +23,6 @@ from machinable.events import (
     TrialStarted,
     TrialWaiting,
 )
-from machinable.structs import asdict
 from machinable.units import format_duration
 
 __all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners"]

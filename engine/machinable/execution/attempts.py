@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.engines.base import WorkerLost
 from machinable.errors import Damaged
 from machinable.execution.environment import now
@@ -20,7 +22,6 @@ from machinable.storage.cleanup import sweep
 from machinable.storage.documents import STATUS, TRIAL, read_document, read_rows
 from machinable.storage.files import Files
 from machinable.storage.numbered_parts import read_parts
-from machinable.structs import Struct
 from machinable.trial.capture import stored_error
 
 __all__ = [

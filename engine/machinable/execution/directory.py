@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from inspect import unwrap
 from itertools import islice
 from typing import IO, Any
+
+from msgspec import Struct
 
 from machinable import ids
 from machinable.component.source_files import Sources, code_of
@@ -21,7 +24,6 @@ from machinable.storage import layout
 from machinable.storage.code_snapshot import MAX_LISTED, code_diff, code_state, pack_into, scan
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest, stream_digest
-from machinable.structs import Struct
 
 __all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_line", "plan_lines", "read_code"]
 
@@ -88,7 +90,6 @@ def read_code(
 def _cells(objects: Iterable[Any], sources: Sources) -> list[str]:
     """Return the source of the cells, or of the scripts outside of the project, in which objects were defined."""
     import linecache
-    from inspect import unwrap
 
     found: dict[str, None] = {}
     for one in objects:

@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from msgspec import Struct
+
 from machinable.errors import Damaged, StorageError, StorageUnavailable, listed
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
@@ -26,7 +28,6 @@ from machinable.serialization import decode, dumps
 from machinable.storage.files import Files
 from machinable.storage.locks import open_locks
 from machinable.storage.open import open_files
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes

@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from msgspec import Struct, field
+
 from machinable.errors import StorageUnavailable
 from machinable.execution.reuse import holder_text
 from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
 from machinable.storage.locks import Lease, Locks
-from machinable.structs import Struct, field
 
 __all__ = ["SharedLimits"]
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
+from msgspec import Struct
+
 from machinable import ids
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import MappingNode, SequenceNode, Source, unwrapped
@@ -36,7 +38,6 @@ from machinable.project import Project
 from machinable.settings import StorageChoice, choose, storage_choice
 from machinable.storage.locks import LEASE
 from machinable.storage.open import storage_url
-from machinable.structs import Struct
 
 __all__ = [
     "OPTIONS",

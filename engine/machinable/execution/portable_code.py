@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.component.imports import Code
 from machinable.component.project_modules import changed_since_import
 from machinable.errors import ImportFailed, MachinableError, Refused, SeveralErrors
 from machinable.plan.spec import Target
-from machinable.structs import Struct
 
 __all__ = ["PortableCode", "portable_code"]
 

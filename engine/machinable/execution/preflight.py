@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.component.base import (
     Component,
     event_with_other_parameters,
@@ -48,7 +51,6 @@ from machinable.plan.spec import ComponentSpec, Target
 from machinable.plan.task import Task, task_from_data
 from machinable.storage.files import Files
 from machinable.storage.locks import Locks
-from machinable.structs import Struct, replace
 from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
 

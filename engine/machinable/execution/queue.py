@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.plan.spec import Places, Requirement, TrialSpec
 from machinable.results.pointers import Available
-from machinable.structs import Struct, replace
 
 __all__ = ["Blocked", "TrialQueue"]
 

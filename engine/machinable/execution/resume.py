@@ -10,6 +10,8 @@ from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from msgspec import Struct
+
 from machinable import ids
 from machinable.display.terminal import echo
 from machinable.engines import registry
@@ -38,7 +40,6 @@ from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
 from machinable.storage.numbered_parts import growing_file, part_numbers, read_parts
 from machinable.storage.process_info import is_gone, is_running, this_process
-from machinable.structs import Struct
 
 __all__ = ["Changes", "compare", "stored_execution", "take_over", "write_resumption"]
 

@@ -10,6 +10,9 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.component.source_files import Sources, code_digest, code_of, modules_of
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, listed, warn
 from machinable.execution.environment import now
@@ -24,7 +27,6 @@ from machinable.storage.artifacts import artifact_fault
 from machinable.storage.files import Files
 from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, Locks
-from machinable.structs import Struct, replace
 
 __all__ = [
     "Reuse",

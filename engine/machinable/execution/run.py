@@ -9,6 +9,8 @@ from io import BytesIO
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from machinable.display.terminal import echo
 from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
@@ -33,7 +35,6 @@ from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, LeaseGuard, Locks, open_locks
 from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
-from machinable.structs import replace
 
 if TYPE_CHECKING:
     from machinable.execution.limits import SharedLimits

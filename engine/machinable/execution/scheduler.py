@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.engines.base import Work, WorkerLost
 from machinable.execution.attempts import (
     Completed,
@@ -34,7 +37,6 @@ from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.locks import LeaseGuard
-from machinable.structs import Struct, replace
 
 if TYPE_CHECKING:
     from machinable.execution.limits import SharedLimits

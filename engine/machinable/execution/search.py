@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from machinable.errors import InvalidType, InvalidValue, MachinableError, SeveralErrors, UnknownName
 from machinable.execution.directory import plan_line
 from machinable.execution.ledger import Ledger
@@ -31,7 +34,6 @@ from machinable.search.space import read_space
 from machinable.serialization import Plain, as_plain, canonical
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.structs import Struct, field, replace
 
 if TYPE_CHECKING:
     from machinable.execution.resources import Capacity

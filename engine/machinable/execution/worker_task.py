@@ -11,6 +11,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.component.imports import Code, importing, load_component
 from machinable.component.project_modules import begin_project, imported_files
 from machinable.engines.base import OnProgress, PortableWork, reports
@@ -27,7 +30,6 @@ from machinable.storage.files import Files, Reach
 from machinable.storage.hashing import digest
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.open import open_files
-from machinable.structs import Struct, replace
 from machinable.trial.capture import shipped
 from machinable.trial.runner import run
 from machinable.trial.status import StatusFiles

@@ -41,7 +41,7 @@ __all__ = [
 
 COMPONENT_KEYS = ("component", "version", "each", "grid", "children", "requires", "tags")
 TASK_KEYS = ("component", "components", *COMPONENT_KEYS[1:], "repeat", "levels", "tune", "execution")
-TUNE_KEYS = (*SearchRequest.struct_fields, "repeats")
+TUNE_KEYS = (*SearchRequest.__struct_fields__, "repeats")
 _LEVELS = ("repeat", "split")
 # The others are the same for all that a project computes: results that are reused depend on them.
 TASK_SETTINGS = tuple(key for key in EXECUTION_KEYS if key not in ("seeding", "strict", "threads"))

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable import ids
 from machinable.errors import Place
 from machinable.plan.identity import identity
@@ -13,7 +16,6 @@ from machinable.plan.request import TaskRequest
 from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec, members_of
 from machinable.plan.table import cell, flatten, html_table, text_table
 from machinable.serialization import Plain, dumps
-from machinable.structs import Struct, replace
 
 __all__ = ["Needed", "Plan", "Row", "Use"]
 
@@ -51,7 +53,7 @@ class Use(Struct, frozen=True):
         return str(self.definition.flags["NAME"])
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """One trial: which use, its number in each level, its seed and uid."""
 
     use: int

@@ -10,6 +10,9 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable import ids
 from machinable.config.inheritance import class_of, keys_of
 from machinable.config.loader import Workspace
@@ -55,7 +58,6 @@ from machinable.plan.spec import ComponentSpec, MixinSpec, Target, spec_from_dat
 from machinable.plan.written_uses import declared_children, declared_requirements, is_stored_trial
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, is_hidden, without_collections, without_hidden
-from machinable.structs import Struct, replace
 
 if TYPE_CHECKING:
     from machinable.plan.stored_trials import StoredTrial

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from machinable.plan.identity import version_key
 from machinable.plan.search import SearchRequest
 from machinable.serialization import Plain, without_hidden
-from machinable.structs import Struct, asdict, field
 
 __all__ = [
     "ChildRequest",
@@ -60,7 +62,7 @@ class ComponentRequest(_Request, frozen=True):
     """
 
     children: tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None] | None = None
-    requires: RequirementRequests = field(default_factory=dict)
+    requires: RequirementRequests = {}
     flags: Mapping[str, Plain] = {}
     checkpoint: str | None = None
     tags: Mapping[str, Plain] = {}

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from machinable.errors import InvalidType, InvalidValue
 from machinable.serialization import Plain
-from machinable.structs import Struct
 
 if TYPE_CHECKING:
     from machinable.search.sample import Mode
@@ -71,7 +72,7 @@ def search_from_data(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidValue: Its sampler, its pruner or its function is an object that is not stored.
     """
-    given = {name: data.get(name) for name in SearchRequest.struct_fields}
+    given = {name: data.get(name) for name in SearchRequest.__struct_fields__}
     for name in ("sampler", "prune", "stop"):
         stored = given[name]
         if isinstance(stored, Mapping) and _LEFT_OUT in stored:

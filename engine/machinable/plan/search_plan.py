@@ -7,13 +7,14 @@ from itertools import product
 from math import prod
 from typing import Any, Protocol, cast
 
+from msgspec.structs import replace
+
 from machinable import ids
 from machinable.plan.identity import KeyParts, trial_keys
 from machinable.plan.plan import Plan, Row, Use
 from machinable.plan.search import SearchRequest
 from machinable.plan.spec import Requirement, TrialSpec
 from machinable.serialization import Plain
-from machinable.structs import replace
 
 __all__ = ["SearchPlan", "UsePlanner", "sample_version"]
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from machinable.serialization import Plain, without_hidden
-from machinable.structs import Struct, asdict
 
 __all__ = [
     "CheckpointPolicy",
@@ -20,7 +22,6 @@ __all__ = [
     "State",
     "Target",
     "TrialSpec",
-    "definition_from_data",
     "members_of",
     "spec_from_data",
 ]
@@ -115,17 +116,6 @@ class ComponentSpec(Struct, frozen=True):
 
     def __repr__(self) -> str:  # without configuration and environment, which may hold secrets
         return f"<ComponentSpec {self.component} {self.version!r}>"
-
-    def everything(self) -> dict[str, Any]:
-        """Return all fields as plain data, for `definition_from_data`."""
-        return asdict(self) | {
-            "target": asdict(self.target),
-            "mixins": [asdict(one) for one in self.mixins],
-            "mixin_only": sorted(self.mixin_only),
-            "children": [one.everything() for one in self.children],
-            "retries": self.retries and asdict(self.retries),
-            "checkpoints": asdict(self.checkpoints),
-        }
 
     def as_data(self) -> dict[str, Plain]:
         """Return the component as it is stored among the children of a trial in plan.jsonl."""
@@ -346,23 +336,6 @@ class Outcome(Struct, frozen=True):
     imported: Mapping[str, str] = {}
     dropped: Sequence[str] = ()
     because: str = ""
-
-
-def definition_from_data(data: Mapping[str, Any]) -> ComponentSpec:
-    """Return the component that `ComponentSpec.everything` described, read from JSON."""
-    retries, seeding, former = data["retries"], data["seeding"], data["former"]
-    made = {
-        "target": Target(**data["target"]),
-        "mixins": tuple(MixinSpec(**one) for one in data["mixins"]),
-        "mixin_only": frozenset(data["mixin_only"]),
-        "children": tuple(map(definition_from_data, data["children"])),
-        "retries": retries and Retries(**{**retries, "on": tuple(retries["on"])}),
-        "checkpoints": CheckpointPolicy(**data["checkpoints"]),
-        "results": tuple(data["results"]),
-        "seeding": seeding and tuple(seeding),
-        "former": former and tuple(former),
-    }
-    return ComponentSpec(**{**data, **made})
 
 
 def requirement_from_data(row: Mapping[str, Plain]) -> Requirement:

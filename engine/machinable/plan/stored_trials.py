@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.errors import Damaged, InvalidValue, NotStored, Refused, StorageUnavailable
 from machinable.plan.written_uses import STORED_TRIAL
 from machinable.settings import storage_choice
@@ -15,7 +18,6 @@ from machinable.storage.artifacts import artifact_fault, artifacts_in
 from machinable.storage.documents import EVENT, PLANNED, STATUS, TRIAL, read_document, read_execution, read_rows
 from machinable.storage.files import Files
 from machinable.storage.open import open_files, storage_url, without_credentials
-from machinable.structs import Struct, replace
 
 __all__ = ["StoredTrial", "find_stored_trial", "storage_of_project"]
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from machinable.config.nodes import without_keys
 from machinable.config.versions import MAX_ALTERNATIVES, alternatives, elements_of, expand_lists
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, UnknownName, near_names
@@ -22,7 +24,6 @@ from machinable.plan.search_plan import SearchPlan
 from machinable.plan.written_uses import asked_requirements, check_names, is_stored_trial
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain, canonical
-from machinable.structs import replace
 
 __all__ = ["Task", "laid_over", "task_from_data"]
 
@@ -399,7 +400,7 @@ def laid_over(task: Task, version: Any) -> Task:
         return task
     keys = _keys_set(version)
     task.components = [
-        replace(one, version=_joined(_without_alternatives(one.version, keys), _copied(version)))
+        structs.replace(one, version=_joined(_without_alternatives(one.version, keys), _copied(version)))
         for one in task.components
     ]
     return task

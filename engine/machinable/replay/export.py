@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from machinable.component.source_files import SourceFiles, Sources, find_source_files
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable, listed
 from machinable.plan.table import flatten
@@ -23,7 +25,6 @@ from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
 from machinable.storage.code_snapshot import is_secret_file, leads_out, project_files, scan
 from machinable.storage.temporary import Scratch, temporary_beside
-from machinable.structs import replace
 
 __all__ = ["Exported", "export"]
 
@@ -49,6 +50,14 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
+
+try:
+    import msgspec  # noqa: F401 - the one package that machinable/ itself needs here
+except ModuleNotFoundError:
+    sys.exit(
+        "the package msgspec is not installed, which run.py needs\\n"
+        f"  Install it and what the trials import: {{sys.executable}} -m pip install -r requirements.txt"
+    )
 
 from machinable.replay.exported import main  # noqa: E402
 
@@ -168,7 +177,7 @@ def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, pack
     """
     from importlib.metadata import packages_distributions, version
 
-    own = ["threadpoolctl"]
+    own = ["msgspec", "threadpoolctl"]
     if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in trial.files):
         own.append("pyyaml")
     if any(_SCHEMA.search(Path(source, file).read_bytes()) for file in found.files if file.endswith(".py")):

@@ -12,6 +12,9 @@ from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from machinable.component.imports import importing, load_component
 from machinable.display.progress import PlainProgress
 from machinable.display.tables import cell
@@ -20,13 +23,12 @@ from machinable.errors import UnknownName
 from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
-from machinable.plan.spec import ComponentSpec, Target, TrialSpec, definition_from_data, spec_from_data
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
 from machinable.results.reader import import_paths
 from machinable.serialization import dumps, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
-from machinable.structs import replace
 
 __all__ = ["load_function", "main"]
 
@@ -118,7 +120,7 @@ def load_function(name: str, project: str) -> Any:
 
 def _spec(facts: Mapping[str, Any], others: Mapping[str, TrialSpec], folder: str) -> TrialSpec:
     spec = spec_from_data({**facts, "config": facts["planned"]})
-    definition = _with_values(definition_from_data(facts["definition"]), spec.definition)
+    definition = _with_values(msgspec.convert(facts["definition"], ComponentSpec), spec.definition)
     environment = {name: os.environ.get(name, "") for name in definition.environment}
     requires = {
         name: replace(needed, place=layout.join(folder, needed.uid), spec=others[needed.uid])

@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict
+
 from machinable.display.tables import counted
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused, listed
@@ -39,14 +42,13 @@ from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain
 from machinable.storage.temporary import Scratch
-from machinable.structs import Struct, asdict
 
 __all__ = ["Compared", "Reproduction", "reproduce"]
 
 ENDED = ("finished", "failed", "reused")  # states in which there is something to compare
 
 
-class Compared(Struct, frozen=True):
+class Compared(msgspec.Struct, frozen=True):
     """A trial that ran again, and how its results differ."""
 
     uid: str
@@ -59,7 +61,7 @@ class Compared(Struct, frozen=True):
         return verdict(self.differences)
 
 
-class Reproduction(Struct, frozen=True):
+class Reproduction(msgspec.Struct, frozen=True):
     """The comparison of a repeated execution with the stored one."""
 
     execution: str

@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict, replace
+
 import machinable.errors
 from machinable.component.imports import importing
 from machinable.component.source_files import Sources, statements
@@ -29,7 +32,6 @@ from machinable.results.execution import Execution
 from machinable.results.reader import import_paths
 from machinable.results.search import SearchLog
 from machinable.serialization import Plain, dumps, loads
-from machinable.structs import Struct, asdict, replace
 
 __all__ = ["PACKAGE", "TaskSubset", "main", "submit", "with_required"]
 
@@ -38,7 +40,7 @@ PACKAGE = os.path.dirname(os.path.abspath(machinable.errors.__file__))
 _ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
 
 
-class Request(Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True):
     """The request to the other process: run a stored task, or describe its trials."""
 
     action: str  # "run" or "describe"
@@ -189,7 +191,7 @@ def _describe(request: Request) -> dict[str, Any]:
         parts = (definition, *definition.children)
         hidden = {key for one in parts for key in flatten(one.config).keys() - flatten(one.stored).keys()}
         hidden |= {path for one in parts for path in masked_paths(one.config, one.stored)}
-        described[spec.uid] = {"definition": _without_values(definition).everything(), "hidden": sorted(hidden)}
+        described[spec.uid] = {"definition": msgspec.to_builtins(_without_values(definition)), "hidden": sorted(hidden)}
     return described
 
 

@@ -14,13 +14,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from difflib import unified_diff
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from machinable.errors import Damaged, MachinableError
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, canonical, dumps
 from machinable.storage.archive import UNREADABLE
 from machinable.storage.artifacts import TIMES
 from machinable.storage.formats.registry import load
-from machinable.structs import Struct, asdict
 
 __all__ = [
     "Change",
@@ -46,7 +47,7 @@ _MAX_WIDTH = 60  # characters of a value
 MAX_SIZE = 2**20  # bytes of a file of code that is compared line by line
 
 
-class Difference(Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True):
     """One difference between two trials.
 
     Attributes:
@@ -282,7 +283,7 @@ def _comparable(value: Any) -> Any:
 # --- matching
 
 
-class Matched(Struct, frozen=True):
+class Matched(msgspec.Struct, frozen=True):
     """Pairs of trials in the order of the first execution, and those without a counterpart."""
 
     pairs: list[tuple[Trial, Trial]]
@@ -336,10 +337,10 @@ _KEYS: tuple[Callable[[Trial], Hashable], ...] = (
 # --- environment and code
 
 
-class _Change(Struct, frozen=True):
+class _Change(msgspec.Struct, frozen=True):
     def as_data(self) -> dict[str, Plain]:
         """Return the change for programs."""
-        return asdict(self)
+        return msgspec.structs.asdict(self)
 
 
 class Change(_Change, frozen=True):

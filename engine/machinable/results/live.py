@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from machinable.component.base import Component, Context
 from machinable.component.children import create
 from machinable.component.imports import Code, importing, load_component
@@ -20,7 +22,6 @@ from machinable.project import Project
 from machinable.storage import layout
 from machinable.storage.documents import TRIAL, read_document
 from machinable.storage.files import Files
-from machinable.structs import replace
 
 __all__ = ["live_component"]
 

@@ -8,10 +8,11 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from machinable.errors import InvalidType, InvalidValue
 from machinable.factories import check_options
 from machinable.serialization import Plain, as_plain, equal_pair, is_hidden
-from machinable.structs import Struct
 
 __all__ = [
     "DOMAINS",

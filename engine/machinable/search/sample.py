@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+
 from machinable.errors import InvalidValue
-from machinable.structs import Struct
 
 __all__ = ["Mode", "Sample", "check_mode"]
 

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import is_temporary, temporary_beside, writer_of
-from machinable.structs import Struct, replace
 from machinable.units import format_size
 
 __all__ = ["MAX_FILES", "SIZE_LIMIT", "UNREADABLE", "Unpacked", "unpack"]

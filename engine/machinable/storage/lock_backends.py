@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps
 from machinable.storage import layout
@@ -26,7 +29,6 @@ from machinable.storage.local import NO_LINKS, open_regular
 from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.temporary import temporary_beside
-from machinable.structs import Struct, replace
 
 if TYPE_CHECKING:
     from machinable.storage.s3 import ObjectStoreFiles

@@ -13,6 +13,8 @@ from io import BytesIO
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import nothing_stored, unavailable, without_credentials
 from machinable.storage.files import PIECE, Appender, Entry, FileInfo, Files, Guard, checked, file_path, path_error
@@ -20,7 +22,6 @@ from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.temporary import is_temporary
-from machinable.structs import Struct
 
 __all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
 

@@ -27,6 +27,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.engines.base import Engine, Work, reports
@@ -34,7 +35,6 @@ from machinable.execution.execute import execute
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.plan.task import Task
 from machinable.serialization import loads
-from machinable.structs import replace
 
 __all__ = ["RESULT_TIMEOUT", "EngineConformance", "contents"]
 

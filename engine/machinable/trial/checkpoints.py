@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.component.base import Component, saver_of, state_of
 from machinable.component.local_dir import LocalFolder
 from machinable.errors import InvalidType, MachinableError
@@ -22,7 +24,6 @@ from machinable.storage.files import Files
 from machinable.storage.hashing import digest_of, file_digest, tree_digest
 from machinable.storage.layout import ARTIFACTS, CHECKPOINTS, join
 from machinable.storage.streams import RowWriter
-from machinable.structs import Struct
 
 __all__ = ["Checkpoints", "Resumed", "resume"]
 

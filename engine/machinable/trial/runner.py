@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -154,21 +155,19 @@ def check_function(function: Callable[..., Any]) -> list[str]:
     Raises:
         InvalidType: It has a parameter without a value, or cannot be called with keywords.
     """
-    from inspect import signature  # 9 ms, which classes do not need
-
     name = getattr(function, "__qualname__", repr(function))
     given = []
     for parameter in signature(function).parameters.values():
-        variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
         if parameter.name in FUNCTION_PARAMETERS and not variable:
-            if parameter.kind is parameter.POSITIONAL_ONLY:
+            if parameter.kind is Parameter.POSITIONAL_ONLY:
                 raise InvalidType(
                     f"the function {name} takes {parameter.name} by position only",
                     given=parameter.name,
                     todo="Remove the / from its parameters.",
                 )
             given.append(parameter.name)
-        elif variable or parameter.default is parameter.empty:
+        elif variable or parameter.default is Parameter.empty:
             others = f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default."
             raise InvalidType(
                 f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",

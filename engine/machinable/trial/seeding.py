@@ -5,9 +5,11 @@ Libraries that are imported while the trial runs are seeded right after that. St
 
 from __future__ import annotations
 
+import base64
 import importlib
 import random
 import sys
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -186,8 +188,6 @@ def states(seed: int) -> dict[str, Plain]:
         if state != _state_of(numpy.RandomState(seed % _NUMPY_LIMIT)):
             found["numpy.random"] = state
     if torch is not None:
-        import base64
-
         found["torch"] = base64.b64encode(bytes(torch.get_rng_state().tolist())).decode("ascii")
     return found
 
@@ -205,8 +205,6 @@ def restore(found: Mapping[str, Plain], seed: int) -> None:
         imported.seed(seed % _NUMPY_LIMIT)
     if "torch" in found:
         torch: Any = importlib.import_module("torch")  # not installed where types are checked
-        import base64
-
         state = list(base64.b64decode(found["torch"]))
         torch.set_rng_state(torch.tensor(state, dtype=torch.uint8))
 
@@ -222,14 +220,8 @@ def _imported(name: str, function: str) -> Any:
 
 
 def _text(numbers: Any) -> str:
-    import base64  # 1 ms with array, which only generators in use need
-    from array import array
-
     return base64.b64encode(array("I", numbers).tobytes()).decode("ascii")
 
 
 def _numbers(text: str) -> list[int]:
-    import base64
-    from array import array
-
     return array("I", base64.b64decode(text)).tolist()

@@ -11,13 +11,13 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from machinable.engines.base import OnProgress, WorkerLost
 from machinable.engines.cluster.actor import Reply, TrialRequest
 from machinable.engines.cluster.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
 from machinable.plan.spec import Outcome
 from machinable.serialization import dumps
-from machinable.structs import asdict, replace
 from tests.engines.works import pid, trial
 
 RESULT_TIMEOUT = 30.0
@@ -110,7 +110,7 @@ class World:
 
 def finished(request: TrialRequest, seconds: float = 1.0) -> Reply:
     outcome = Outcome(pickle.loads(request.spec).uid, "finished", 1, seconds)
-    return Reply(request.number, dumps({"outcome": asdict(outcome)}).encode())
+    return Reply(request.number, dumps({"outcome": structs.asdict(outcome)}).encode())
 
 
 @pytest.fixture
@@ -452,7 +452,7 @@ def test_the_number_of_actors_that_wait_for_hosts_is_limited(world: World, dispa
 def not_begun(request: TrialRequest) -> Reply:
     error = {"type": "ImportFailed", "message": "No module named 'torch'", "traceback": ""}
     outcome = Outcome(pickle.loads(request.spec).uid, "pending", 1, 0.0, error=error)
-    return Reply(request.number, dumps({"outcome": asdict(outcome)}).encode())
+    return Reply(request.number, dumps({"outcome": structs.asdict(outcome)}).encode())
 
 
 def may_move(call: Call) -> list[bool]:
@@ -508,9 +508,9 @@ def test_a_host_that_cannot_run_any_trial_is_left_out_until_none_is_left(world: 
 
 def test_other_components_still_run_on_a_host_that_cannot_import_one(world: World, dispatcher: Dispatcher) -> None:
     world.hosts = {"h1": 1, "h2": 1}
-    definition = replace(trial().definition, component="other")
+    definition = structs.replace(trial().definition, component="other")
     submit(dispatcher, 0)
-    dispatcher.submit(pid, replace(trial(1), definition=definition), "one")
+    dispatcher.submit(pid, structs.replace(trial(1), definition=definition), "one")
     first = world.prepared("h1")
     call = world.exchange()
     call.reply(not_begun(call.requests[0]))

@@ -15,11 +15,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from machinable.engines.base import OnProgress, Work, WorkerLost
 from machinable.engines.cluster.actor import Reply, Report, TrialRequest
 from machinable.engines.processes.pool import read_outcome
 from machinable.plan.spec import Outcome, TrialSpec
-from machinable.structs import replace
 
 __all__ = ["AGAIN", "Cluster", "Dispatcher", "TrialFuture"]
 

@@ -21,13 +21,14 @@ from functools import partial
 from types import FrameType
 from typing import BinaryIO
 
+from msgspec.structs import asdict
+
 from machinable.engines.base import PortableWork, Work, reports
 from machinable.engines.interruption import interruption
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import keep_output, open_standard_streams
 from machinable.plan.spec import Outcome
 from machinable.serialization import Plain, dumps
-from machinable.structs import asdict
 
 __all__ = ["PRUNE", "exit_at_once", "main", "read_message", "write_message"]
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.errors import Damaged
 from machinable.storage.layout import is_file_name
-from machinable.structs import Struct
 
 __all__ = ["Format", "UnsupportedData", "damaged", "is_inside", "type_name"]
 

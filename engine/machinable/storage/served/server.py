@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from msgspec import Struct
 from msgspec.json import Decoder
 
 from machinable.errors import BadName, LeaseLost, StorageError, StorageUnavailable
@@ -32,7 +33,6 @@ from machinable.storage.served.messages import (
     Request,
     welcome,
 )
-from machinable.structs import Struct
 
 __all__ = ["FilesServer", "mark_of"]
 
