@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any
 
 import msgspec
@@ -15,12 +21,14 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.component.local_dir import LocalFolder
-from machinable.errors import InvalidType
+from machinable.engines.interruption import interruption
+from machinable.errors import InvalidType, LeaseLost
 from machinable.plan.spec import Outcome, Target
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.trial import runner
-from machinable.trial.runner import check_function
+from machinable.trial import capture, descriptors, runner
+from machinable.trial.runner import check_function, run
+from machinable.trial.status import StatusFiles
 from tests.component.worlds import FOLDER, UID, World, child, spec
 
 
@@ -303,3 +311,151 @@ def test_a_component_may_use_asyncio_within_a_running_loop() -> None:
 
     assert asyncio.run(cell()) == 84
     assert World(Asks).ended.result == 84
+
+
+@contextmanager
+def calling(act: Callable[[], object], number: int, *modules: ModuleType, where: str) -> Iterator[None]:
+    """Call a function before a line of some modules, or where Python handles signals there, counted from the first."""
+    paths, seen = {module.__file__ for module in modules}, 0
+
+    def step() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            act()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename not in paths:
+            return None
+        if event == "line":
+            step()
+        return trace
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        inner, caller = frame.f_code.co_filename, frame.f_back and frame.f_back.f_code.co_filename
+        if (event == "c_return" and inner in paths) or (event == "call" and paths & {inner, caller}):
+            step()
+
+    former = sys.gettrace(), sys.getprofile()
+    if where == "lines":
+        sys.settrace(trace)
+    else:
+        sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.settrace(former[0])
+        sys.setprofile(former[1])
+
+
+class Prints(Component):
+    def on_execute(self) -> int:
+        print("printed")
+        self.log.info("logged")
+        self.store.write("a.json", 1)
+        self.record["a"] = 1
+        self.record.save()
+        return 5
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def standard_streams() -> tuple[Any, ...]:
+    descriptors = [(found.st_dev, found.st_ino) for found in map(os.fstat, (1, 2))]
+    return sys.stdout, sys.stderr, sys.breakpointhook, *descriptors
+
+
+class Attempt:
+    """One attempt in a new directory, which an act disturbs once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.was_held = False
+        self._spec = spec()
+        self._files = DirectoryFiles(directory)
+        self.status = StatusFiles(self._spec, self._files, f"{FOLDER}/trials/{UID}")
+        self.status.open()
+
+    def interrupt(self) -> None:
+        """Interrupt it as a signal handler does."""
+        self.was_held = interruption.is_held
+        interruption.receive(signal.SIGINT, KeyboardInterrupt())
+
+    def run(self) -> str:
+        try:
+            run(self._spec, self._files, FOLDER, code=Prints, capture="keep", status=self.status)
+        except (KeyboardInterrupt, LeaseLost) as error:
+            return type(error).__name__
+        finally:
+            self.status.abandon()
+        return "finished"
+
+    @property
+    def state(self) -> str:
+        return str(json.loads((self.directory / FOLDER / "trials" / UID / "status.json").read_text())["state"])
+
+
+def ends_of_attempts(
+    directory: Path, disturb: Callable[[Attempt], None], check: Callable[[Attempt, str], None], where: str
+) -> Counter[str]:
+    """Disturb an attempt at the first line, another one at the second, and so on; check each, and count their ends."""
+    modules = (runner, capture, descriptors) if where == "lines" else (capture, descriptors)
+    before, ends, is_disturbed = standard_streams(), Counter[str](), True
+    while is_disturbed:
+        is_disturbed = False
+
+        number = sum(ends.values()) + 1
+        attempt = Attempt(directory / str(number))
+
+        def act(attempt: Attempt = attempt) -> None:
+            nonlocal is_disturbed
+            is_disturbed = True
+            disturb(attempt)
+
+        with calling(act, number, *modules, where=where):
+            end = attempt.run()
+        ends[end] += 1
+        assert standard_streams() == before, number
+        assert (descriptors._current, interruption.is_held) == ([], False), number
+        if is_disturbed:
+            check(attempt, end)
+        if where == "signals":  # one in `contextlib` leaves that to the end of its frames
+            descriptors._user.clear()
+        assert not descriptors._user, number
+    return ends
+
+
+def test_an_interrupt_at_any_line_is_recorded_and_leaves_no_stream_redirected(tmp_path: Path) -> None:
+    def check(attempt: Attempt, end: str) -> None:
+        assert attempt.state in ("interrupted", "finished") or not attempt.was_held
+
+    ends = ends_of_attempts(tmp_path, Attempt.interrupt, check, "lines")
+    assert ends.pop("finished") == 1 and set(ends) == {"KeyboardInterrupt"}
+
+
+def test_nothing_is_written_after_a_trial_was_lost_at_any_line(tmp_path: Path) -> None:
+    """The heartbeat finds out, and interrupts it."""
+    left: dict[str, bytes] = {}
+
+    def lose(attempt: Attempt) -> None:
+        attempt.status._lose()
+        left.clear()
+        left.update(tree(attempt.directory))
+        attempt.interrupt()
+
+    def check(attempt: Attempt, end: str) -> None:
+        assert tree(attempt.directory) == left
+        assert end == "LeaseLost" or not attempt.was_held or attempt.state == "finished"
+
+    ends = ends_of_attempts(tmp_path, lose, check, "lines")
+    assert ends["LeaseLost"] > ends["KeyboardInterrupt"] and ends["finished"] == 1
+
+
+def test_a_signal_handler_of_others_leaves_no_stream_redirected(tmp_path: Path) -> None:
+    def interrupt(attempt: Attempt) -> None:
+        raise KeyboardInterrupt
+
+    ends = ends_of_attempts(tmp_path, interrupt, lambda attempt, end: None, "signals")
+    assert ends["KeyboardInterrupt"] > 100

@@ -14,10 +14,12 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.errors import LeaseLost
-from machinable.storage.files import Guard
+from machinable.storage.files import Appender, Guard
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
+from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.process_info import this_process
+from machinable.storage.streams import TextWriter
 from machinable.trial import status
 from machinable.trial.runner import run
 from machinable.trial.seeding import Seeding
@@ -374,3 +376,71 @@ def test_a_storage_that_is_lost_at_the_start_fails_the_trial() -> None:
 
     assert world.ended.error is not None
     assert (world.ended.state, world.ended.error["type"]) == ("failed", "OSError")
+
+
+@pytest.mark.parametrize("kind", [DirectoryFiles.appender, PartAppender])
+def test_a_writer_whose_attempt_was_lost_and_has_ended_opens_no_file(
+    kind: Callable[[DirectoryFiles, str], Appender], tmp_path: Path
+) -> None:
+    files = DirectoryFiles(tmp_path)
+    attempt = StatusFiles(spec(), files, f"e/trials/{UID}")
+    attempt.open()
+    writer = kind(files, f"e/trials/{UID}/output.log")
+    attempt._lose()
+    attempt.abandon()
+
+    with pytest.raises(LeaseLost, match="no longer holds the trial"):
+        writer.write(b"late\n")
+    writer.close()
+    assert os.listdir(tmp_path / "e/trials" / UID) == ["status.json"]
+
+
+def test_an_attempt_that_stands_still_while_it_opens_a_file_does_not_write_to_that_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, path = DirectoryFiles(tmp_path), f"e/trials/{UID}"
+    attempt, successor = StatusFiles(spec(), files, path), StatusFiles(spec(attempt=2), DirectoryFiles(tmp_path), path)
+    attempt.open()
+    writer, opened = TextWriter(files, f"{path}/output.log"), files._open_to_write
+
+    def stands_still(real: str, flags: int) -> int:
+        os.rename(tmp_path / path, tmp_path / "aside")
+        (tmp_path / path).mkdir()
+        successor.open()
+        return opened(real, flags)
+
+    monkeypatch.setattr(files, "_open_to_write", stands_still)
+    with pytest.raises(LeaseLost, match="no longer holds the trial"):
+        writer.write("late\n")
+    assert files.read(f"{path}/output.log") == b""
+    for one in (attempt, successor):
+        one.abandon()
+
+
+class Leaves(Component):
+    """Leaves a thread behind, which goes on when the trial has ended."""
+
+    late: list[Callable[[], object]] = []
+
+    def on_execute(self) -> None:
+        self.late[:] = [
+            lambda: self.store.write("late.json", 1),
+            lambda: self.store.directory("late/").__enter__(),
+            lambda: self.store.path("late.txt"),
+            lambda: self.record.scope("late"),
+            lambda: self.record.save(force=True),
+            lambda: self.log.info("late"),
+            lambda: self.save_checkpoint(),
+        ]
+
+    def on_save(self, path: str, timestep: int) -> None:
+        raise AssertionError("never called")
+
+
+def test_a_thread_that_outlives_its_trial_changes_nothing_of_it() -> None:
+    world = World(Leaves, capture="keep")
+    before = world.names()
+    for act in Leaves.late:
+        with pytest.raises(ValueError, match="is closed, because the trial has ended"):
+            act()
+    assert world.names() == before == ["status.json", "trial.json"]

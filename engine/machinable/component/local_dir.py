@@ -29,6 +29,7 @@ class LocalFolder:
         self._copy: str | None = None  # the same directory, if it is a copy
         self._scratch: Scratch | None = None  # which contains the copy
         self._seen: dict[str, tuple[int, int]] = {}
+        self._is_closed = False
         self.digests: dict[str, tuple[str, int]] = {}
 
     @property
@@ -36,8 +37,18 @@ class LocalFolder:
         """Whether the directory is in use, and any file in it may have changed."""
         return self._local is not None
 
+    def check_open(self) -> None:
+        """Check that it is not closed: a thread that outlives its trial must not change what was stored.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        if self._is_closed:
+            raise ValueError(f"{self._path} is closed, because the trial has ended")
+
     def open(self) -> str:
         """Return the directory; create it if it does not exist."""
+        self.check_open()
         self._files.allow(self._path)
         if self._local is None:
             local = self._files.local_path(self._path)
@@ -130,6 +141,11 @@ class LocalFolder:
                     yield relative, _kind(place)
 
     def close(self) -> None:
+        """Release the directory; it cannot be opened again."""
+        self._is_closed = True
+        self.release()
+
+    def release(self) -> None:
         """Store changes and remove the copy, or a directory that is still empty."""
         local = self._local
         if local is None:

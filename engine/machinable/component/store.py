@@ -74,6 +74,7 @@ class Store:
             ArtifactExists: The name is taken, and `overwrite` is False.
         """
         content = dump(name, data, save=save, load=load, **options)
+        self._local.check_open()
         self._local.sync()
         if self._is_file(name):
             if not overwrite:
@@ -178,6 +179,7 @@ class Store:
                     os.rmdir(os.path.dirname(temporary))
 
     def _refuse_taken_directory(self, name: str, place: str, overwrite: bool) -> None:
+        self._local.check_open()
         if self._is_file(place):
             raise ArtifactExists(f"{place!r} is an artifact, not a directory", given=name, todo="Use another name.")
         if not overwrite and self.has(name):

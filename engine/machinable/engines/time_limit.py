@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from machinable.engines.interruption import interruption
+
 __all__ = ["Overdue", "TimeLimit", "time_limit"]
 
 GRACE = 1.0  # seconds that a component has after the TimeoutError
 INTERVAL = 1e-5  # seconds between further attempts to end it
+HOLD_INTERVAL = 0.01  # seconds until the next attempt while no code of a component runs
 # Where the code of a component is called from
 _CALLERS = tuple(os.path.join("machinable", "trial", name) for name in ("lifecycle.py", "runner.py"))
 # This package and what it calls there
@@ -62,6 +65,9 @@ class TimeLimit:
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._is_ringing or self._is_over:
+            return
+        if interruption.is_held:
+            signal.setitimer(signal.ITIMER_REAL, HOLD_INTERVAL)
             return
         self._is_ringing = True
         try:

@@ -15,13 +15,11 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from machinable.engines.base import Work
-from machinable.engines.interruption import Terminated, interruption
+from machinable.engines.interruption import INSIST_AFTER, Terminated, interruption
 from machinable.engines.time_limit import time_limit
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Interrupts", "with_alarm"]
-
-INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised anywhere
 
 
 def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:

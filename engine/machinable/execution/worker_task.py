@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from machinable.component.imports import Code, importing, load_component
 from machinable.component.project_modules import begin_project, imported_files
 from machinable.engines.base import OnProgress, PortableWork, reports
+from machinable.engines.interruption import interruption
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
@@ -193,8 +194,10 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             if not spec.may_move:
                 raise
             return _not_begun(spec, error)
-        with attempt:
-            return self._run(spec, files)
+        with attempt, interruption.held():
+            outcome = self._run(spec, files)
+            interruption.drop()  # a late one has nothing to interrupt
+            return outcome
 
     def _run(self, spec: TrialSpec, files: Files) -> Outcome:
         path, output = (layout.join(self.folder, one(spec.uid)) for one in (layout.trial, layout.output))
@@ -246,6 +249,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         problem: BaseException | None = None
         before = len(sys.modules)
         try:
+            interruption.release()
             with importing(self.project):
                 live = self.code.load()
                 code = live.get(spec.definition.target) or load_component(spec.definition.target, self.project)
@@ -255,6 +259,8 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                 code = code.__wrapped__
         except (Exception, SystemExit) as error:
             problem = error
+        finally:
+            interruption.hold()
         if len(sys.modules) != before and SavedProcessState.current is not None:
             SavedProcessState.current.keep()
         return code, live, problem

@@ -108,7 +108,11 @@ class DirectoryFiles(Files):
             return _open(real, flags)
 
     def allow(self, path: str) -> None:
-        guard = self._may_write(path)
+        self._ask(self.guard_of(path))
+
+    def _ask(self, guard: Guard | None) -> None:
+        if guard is None or not guard.knows_root:
+            self._begin_write()
         if guard is not None:
             guard.check()
 
@@ -489,7 +493,7 @@ class _DirectoryAppender(Appender):
         self._file = -1
         self._real = ""
         self._state: os.stat_result | None = None  # of the open file
-        self._guard: Guard | None = None
+        self._guard = files.guard_of(path)  # of the writer who opens it, also when that one has ended
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -511,13 +515,15 @@ class _DirectoryAppender(Appender):
             if self._file >= 0:
                 return
             path = self._path
-            self._files.allow(path)
+            self._files._ask(self._guard)
             real, is_new = self._files._to_write(path)
             if not is_new and (last := growing_file(self._files, path)) != path:
                 real = self._files._real(last)
-            self._guard, self._real = self._files.guard_of(path), real
+            self._real = real
             file = self._files._open_to_write(real, _GROWING)
             try:
+                if self._guard is not None:  # again, because the file may be that of another writer since just before
+                    self._guard.check()
                 if not is_new and _is_torn(file):
                     _write_all(file, b"\n")
             except BaseException:

@@ -90,6 +90,7 @@ class PartAppender(Appender):
         """
         self._files = files
         self._path = checked(path, root=False)
+        self._guard = files.guard_of(path)  # of the writer who opens it, also when that one has ended
         self._interval = interval
         self._create = create
         self._owner = os.urandom(8).hex()
@@ -105,6 +106,7 @@ class PartAppender(Appender):
         with self._lock:
             if self._is_closed:
                 raise ValueError(f"{self._path} is closed")
+            self._check()
             self._pending += data
             if self._has_failed or len(self._pending) >= self.MAX_PENDING:
                 self._flush()
@@ -127,10 +129,15 @@ class PartAppender(Appender):
             except Exception:  # the data is retried, and the next call raises the error
                 self._start_timer()
 
+    def _check(self) -> None:
+        if self._guard is not None and self._guard.lost is not None:
+            raise self._guard.lost
+
     def _flush(self) -> None:
         if not self._pending:
             return
         self._has_failed = True
+        self._check()
         if not self._number:
             self._number = max(self._last() + 1, self._first)
         data = bytes(self._pending)

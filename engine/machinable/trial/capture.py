@@ -101,15 +101,17 @@ def captured(sink: TextWriter | None, *, passes: bool) -> Iterator[None]:
         return
     with warnings.catch_warnings():  # it resets what was shown
         pass
-    before = sys.stdout, sys.stderr
+    before, hook = (sys.stdout, sys.stderr), sys.breakpointhook
+    tees: list[_Tee] = []
+    handlers: list[tuple[Any, Any]] = []
     with redirected() as redirection:
-        tees = [_Tee(stream, sink, passes, redirection) for stream in before]
-        sys.stdout, sys.stderr = tees
-        hook, sys.breakpointhook = sys.breakpointhook, partial(_break, redirection, sys.breakpointhook)
-        handlers = _log_to(tees)
-        if redirection is not None:
-            redirection.start(tees[0].receive, tees[1].receive)
-        try:
+        try:  # an interrupt may come at any place
+            tees += [_Tee(stream, sink, passes, redirection) for stream in before]
+            sys.stdout, sys.stderr = tees
+            sys.breakpointhook = partial(_break, redirection, hook)
+            _log_to(tees, handlers)
+            if redirection is not None:
+                redirection.start(tees[0].receive, tees[1].receive)
             yield
         finally:
             sys.stdout, sys.stderr = before
@@ -120,10 +122,12 @@ def captured(sink: TextWriter | None, *, passes: bool) -> Iterator[None]:
             try:
                 if redirection is not None:
                     redirection.stop()
-                for tee in tees:
-                    tee.detach()
             finally:
-                sink.close()
+                try:
+                    for tee in tees:
+                        tee.detach()
+                finally:
+                    sink.close()
 
 
 def _break(redirection: Redirection | None, hook: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -133,10 +137,14 @@ def _break(redirection: Redirection | None, hook: Callable[..., Any], *arguments
     return hook(*arguments, **options)
 
 
-def _log_to(tees: list[_Tee]) -> list[tuple[Any, Any]]:
-    """Let handlers of loggers that have kept a stream, such as that of a notebook, write to its tee; return these."""
+def _log_to(tees: list[_Tee], changed: list[tuple[Any, Any]]) -> None:
+    """Let handlers of loggers that have kept a stream, such as that of a notebook, write to its tee.
+
+    Args:
+        tees: The tees.
+        changed: Receives these handlers, with their streams.
+    """
     logging = sys.modules.get("logging")
-    changed: list[tuple[Any, Any]] = []
     loggers = [logging.root, *logging.root.manager.loggerDict.values()] if logging is not None else []
     for handler in {handler: None for logger in loggers for handler in getattr(logger, "handlers", ())}:
         stream = getattr(handler, "stream", None)
@@ -145,7 +153,6 @@ def _log_to(tees: list[_Tee]) -> list[tuple[Any, Any]]:
             if original is not None and original is tee._original and standard_descriptor(original) is None:
                 changed.append((handler, stream))
                 handler.stream = tee
-    return changed
 
 
 class _Tee:

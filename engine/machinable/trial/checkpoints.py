@@ -196,7 +196,7 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         *_, last = saved.values()
         paths = {saver: _local_path(one, checkpoints) for saver, one in saved.items()}
     except (_Changed, KeyError, TypeError, ValueError, FileNotFoundError, MachinableError) as error:
-        checkpoints.close()
+        checkpoints.release()
         for name in (ARTIFACTS, CHECKPOINTS):
             if files.exists(join(path, name)):
                 files.remove(join(path, name))

@@ -97,6 +97,7 @@ class TrialContext(Context):
         self._log: logging.Logger | None = None
         self._log_file: TextWriter | None = None
         self._log_lock = threading.Lock()
+        self._is_closed = False
 
     def fail(self, error: BaseException) -> None:
         """Record an error that ends the attempt."""
@@ -112,6 +113,7 @@ class TrialContext(Context):
         """The logger, which writes `log.txt`."""
         with self._log_lock:  # the heartbeat may be the first to log
             if self._log is None:
+                self._check_open()
                 self._log_file = TextWriter(self.files, layout.join(self.path, layout.LOG))
                 self._log = make_logger(f"machinable.{self.spec.uid}", self._log_file, self.mask)
             return self._log
@@ -128,11 +130,20 @@ class TrialContext(Context):
     def record(self) -> Record:
         """The rows of measurements."""
         return Record(
-            lambda scope: RowWriter(self.files, layout.join(self.path, layout.scope_file(scope))),
+            self._open_rows,
             lambda: self.began,
             restored=self._resumed.rows if self._resumed is not None else {},
             on_row=(lambda row: self.report_progress(row, None)) if self._progress is not None else None,
         )
+
+    def _open_rows(self, scope: str) -> RowWriter:
+        self._check_open()
+        return RowWriter(self.files, layout.join(self.path, layout.scope_file(scope)))
+
+    def _check_open(self) -> None:
+        """Check that the trial has not ended, before a thread that outlives it opens a file."""
+        if self._is_closed:
+            raise ValueError(f"{self.path} is closed, because the trial has ended")
 
     @cached_property
     def store(self) -> Store:
@@ -303,6 +314,7 @@ class TrialContext(Context):
                 close()
             except BaseException as error:
                 self.fail(error)
+        self._is_closed = True
 
     def _closings(self) -> Iterator[Callable[[], object]]:
         yield self.seeding.close

@@ -23,7 +23,7 @@ __all__ = ["Redirection", "redirected", "standard_descriptor"]
 
 POLL_INTERVAL = 0.1  # seconds until text is passed on that Python code does not print
 
-_in_use = threading.Lock()  # descriptors belong to the process, so one trial at a time redirects them
+_user: dict[str, object] = {}  # descriptors belong to the process, so one trial at a time redirects them
 _current: list[Redirection] = []
 _has_begun = threading.Event()
 
@@ -39,20 +39,19 @@ def standard_descriptor(stream: Any) -> int | None:
 @contextmanager
 def redirected() -> Iterator[Redirection | None]:
     """Redirect the descriptors; None if that is not possible, or another trial of this process does it already."""
-    if not _in_use.acquire(blocking=False):
-        yield None
-        return
-    redirection = None
+    key, redirection = object(), None
     try:
-        with suppress(OSError):  # a descriptor is closed, or no temporary file can be written
-            redirection = Redirection()
+        if _user.setdefault("key", key) is key:
+            with suppress(OSError):  # a descriptor is closed, or no temporary file can be written
+                redirection = Redirection()
         yield redirection
     finally:
         try:
             if redirection is not None:
                 redirection.close()
         finally:
-            _in_use.release()
+            if _user and _user["key"] is key:  # without a call, in which an interrupt could come
+                del _user["key"]
 
 
 class Redirection:
@@ -109,11 +108,12 @@ class Redirection:
         """Restore the descriptors, and pass on the rest."""
         if not self._is_redirected or os.getpid() != self._process:
             return
-        self._is_redirected = False
         flush_c_streams()
         for descriptor, saved in self._saved.items():
             os.dup2(saved, descriptor)
-        _current.remove(self)
+        with suppress(ValueError):  # it was interrupted while it started
+            _current.remove(self)
+        self._is_redirected = False  # only now, so that it is done again if an interrupt came before
         self.drain()
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from machinable.component.base import Component, state_of
 from machinable.component.children import child_specs, construct
 from machinable.component.imports import Code, importing
 from machinable.engines.devices import device_variables
+from machinable.engines.interruption import interruption
 from machinable.engines.time_limit import time_limit
 from machinable.errors import InvalidType, LeaseLost, WrongType, suggestion
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
@@ -68,7 +69,8 @@ def run(
         How the attempt ended. Exceptions of the component, `SystemExit` too, are part of it as data.
 
     Raises:
-        KeyboardInterrupt: The trial was interrupted, which its folder records.
+        KeyboardInterrupt: The trial was interrupted, which its folder records; or an interrupt came when its component
+            had ended.
         LeaseLost: The trial was taken from this attempt, which therefore records nothing.
     """
     began = time.perf_counter()
@@ -77,45 +79,52 @@ def run(
         path = layout.join(folder, layout.trial(spec.uid))
         status = StatusFiles(spec, files, path, in_executing_process=in_executing_process)
     context = TrialContext(spec, files, folder, project, live, progress, locks, status, pruned)
-    result: Plain = None
-    try:
-        if not is_open:
-            status.open()
-        output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
-        with (
-            captured(output, passes=capture == "tee"),
-            _outside_of_event_loops(),
-            importing(project),
-            _environment(spec) if spec.definition.environment or spec.devices else nullcontext(),
-        ):
-            try:
-                with _working_directory(context):
-                    context.resume()
-                    with exit_forked_children():
-                        code = code or context.load(spec.definition.target)
-                        if isinstance(code, type):
-                            returned = run_component(context, code)
-                        else:
-                            returned = _run_function(context, code)
-                    result = _plain(context, returned)
-            except BaseException as error:  # before closing, because the first error counts
-                context.fail(time_limit.error(error))
-            finally:
-                context.close()
-    except BaseException as error:
-        context.fail(error)
-    if context.status.lost is not None:
-        context.status.abandon()
-        raise context.status.lost
-    for _ in range(3):  # retry finalization if interrupted again
+    with interruption.held():
+        result: Plain = None
         try:
-            outcome = _store_ending(context, result, began)
-            break
-        except KeyboardInterrupt as again:
-            context.interrupt = again
-    if context.interrupt is not None:
-        raise context.interrupt
+            if not is_open:
+                status.open()
+            output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
+            with (
+                captured(output, passes=capture == "tee"),
+                _outside_of_event_loops(),
+                importing(project),
+                _environment(spec) if spec.definition.environment or spec.devices else nullcontext(),
+            ):
+                try:
+                    with _working_directory(context):
+                        result = _plain(context, _run_code(context, code))
+                except BaseException as error:  # before closing, because the first error counts
+                    interruption.hold()  # it may be an interrupt from just before that
+                    context.fail(time_limit.error(error))
+                finally:
+                    context.close()
+        except BaseException as error:
+            context.fail(error)
+        if context.status.lost is not None:
+            context.status.abandon()
+            raise context.status.lost
+        for _ in range(3):  # retry finalization if interrupted again
+            try:
+                outcome = _store_ending(context, result, began)
+                break
+            except KeyboardInterrupt as again:
+                context.interrupt = again
+        if context.interrupt is not None:
+            raise context.interrupt
     return outcome
+
+
+def _run_code(context: TrialContext, code: Code | None) -> Any:
+    """Run a component or a function, which alone is interrupted, and return its result."""
+    try:
+        interruption.release()
+        context.resume()
+        with exit_forked_children():
+            code = code or context.load(context.spec.definition.target)
+            return run_component(context, code) if isinstance(code, type) else _run_function(context, code)
+    finally:
+        interruption.hold()
 
 
 @contextmanager

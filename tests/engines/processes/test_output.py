@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.processes.output import output_to
-from machinable.storage.files import Files
+from machinable.errors import LeaseLost
+from machinable.storage.files import Files, Guard
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 
@@ -49,6 +50,21 @@ def test_a_second_attempt_appends(files: Files) -> None:
             os.write(1, text)
 
     assert files.read("output.log") == b"1\n2\n"
+
+
+def test_a_worker_that_has_lost_its_trial_writes_nothing_to_the_output_of_the_next_attempt(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    files.write("a/output.log", b"")
+    guard = Guard()
+    files.guard("a", guard)
+    guard.lost = LeaseLost("lost")
+    before = os.listdir("/proc/self/fd")
+
+    with pytest.raises(LeaseLost), output_to(files, "a/output.log"):
+        os.write(1, b"late")
+
+    files.unguard("a", guard)
+    assert (files.read("a/output.log"), os.listdir("/proc/self/fd")) == (b"", before)
 
 
 def test_no_descriptor_is_left_open(files: Files) -> None:

@@ -65,10 +65,17 @@ def output_to(files: Files, path: str) -> Iterator[None]:
 
     Raises:
         OSError: The file cannot be written.
+        LeaseLost: Another process has taken over what is there.
     """
     _fill_input()
     local = files.local_path(path)
     file = None if local is None else _opened(local)
+    if file is not None:
+        try:
+            files.allow(path)  # once it is open, because it may be that of another attempt since just before
+        except BaseException:
+            os.close(file)
+            raise
     if local is None or file is None:
         with _Copied(files.appender(path)) as copied, _redirected(copied):
             yield
@@ -154,9 +161,9 @@ def _redirected(file: int) -> Iterator[None]:
     _flush(streams)
     flush_c_streams()
     before = os.dup(1), os.dup(2)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
     try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
         yield
     finally:
         sys.stdout, sys.stderr = streams
