@@ -574,6 +574,7 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
                     own = {column: value for column, value in row.items() if column.startswith("_")}
                     check(own, sections["Records"], seen["Records"], "records")
     seen["execution.json"].add("code.cells")  # only of code in notebooks
+    seen["execution.json"] |= {"engine.options", "engine.left_out"}  # only of engines that are given as mappings
     seen["status.json"].add("host.served")  # only on a cluster whose hosts do not reach the storage
     assert seen == {name: set(fields) for name, fields in sections.items()}
     events = {

@@ -17,6 +17,7 @@ import pytest
 import machinable as ml
 from machinable import errors, events
 from machinable.engines.local import LocalEngine
+from machinable.execution.directory import engine_facts
 from machinable.execution.dry_run import changes
 from machinable.results.verify import verify
 from machinable.storage.local import DirectoryFiles
@@ -339,6 +340,40 @@ def test_it_runs_on_the_engine_that_it_ran_on_last(here: Path, tmp_path: Path, m
 
     workers, local = {"type": "processes", "slots": 1, "given": "processes:1"}, {"type": "local", "slots": 1}
     assert engines() == [workers, workers, local, local, {"type": "processes", "slots": cores()}]
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [
+        ({"slots": 2, "name": "a", "amounts": {"a": [1.5, None, True]}}, []),
+        ({"name": "a", "_key": "hush", "deep": [{"_key": "hush"}], "at": object()}, ["_key", "at", "deep"]),
+        ({"api_token": "hush", "env": {"API_KEY": "hush"}, "url": "http://me:hush@host"}, ["api_token", "env", "url"]),
+        ({"commands": ["export A=hush"]}, ["commands"]),
+    ],
+)
+def test_options_of_an_engine_are_stored_if_they_are_plain_and_have_no_secret(
+    options: dict[str, Any], left_out: list[str]
+) -> None:
+    engine = LocalEngine()
+    engine.given_options, engine.unstored = options, frozenset({"commands"})
+    stored = {name: value for name, value in options.items() if name not in left_out}
+
+    expected = {"options": stored, **({"left_out": left_out} if left_out else {})}
+    assert engine_facts(engine) == {"type": "local", "slots": 1, **expected}
+
+
+def test_an_engine_with_options_that_are_not_stored_is_refused(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    engine = {"type": "slurm", "cluster": "local", "slots": 1, "folder": str(tmp_path / "jobs"), "setup": ["A=hush"]}
+    with pytest.raises(errors.TrialsFailed):
+        ml.execute(task(), place(storage), "OY1p1o", engine)
+
+    with pytest.raises(errors.Refused, match=r"'slurm' with options that are not stored: setup\n.*setup: …"):
+        ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert "hush" not in (storage / "OY1p1o" / "execution.json").read_text()
+    assert ml.execute(storage=place(storage), resume="OY1p1o", engine="local").status == "finished"
 
 
 def test_an_engine_without_a_name_has_to_be_given_again(here: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import Plain
@@ -82,6 +82,8 @@ class Engine:
     Attributes:
         name: Its name in execution.json.
         given: The text that it was made from, such as `processes:4`; None for others.
+        given_options: The options of the mapping that it was made from; None for others.
+        unstored: The options that are not stored, because commands and variables in them may have secrets.
         slots: The number of trials that may be submitted at a time.
         reach: Where the workers are: in this process, on this host, or anywhere. Work for workers outside of this
             process can be pickled.
@@ -100,6 +102,8 @@ class Engine:
 
     name: str = ""
     given: str | None = None
+    given_options: Mapping[str, Any] | None = None
+    unstored: frozenset[str] = frozenset()
     slots: int = 1
     reach: Reach = "process"
     on_progress: OnProgress | None = None

@@ -48,7 +48,10 @@ def make(engine: Any) -> Engine:
         if "type" not in options:
             raise InvalidValue("the engine has no `type`", given=options, known=KNOWN, todo="Write {'type': 'local'}.")
         kind = options.pop("type")
-        return _made(kind if isinstance(kind, type) else str(kind), [], options)
+        made = _made(kind if isinstance(kind, type) else str(kind), [], options)
+        if options and not isinstance(kind, type):
+            made.given_options = options
+        return made
     return _checked(engine)
 
 

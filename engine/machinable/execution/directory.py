@@ -12,16 +12,18 @@ from msgspec import Struct
 
 from machinable import ids
 from machinable.component.source_files import Sources, code_of
+from machinable.config.secrets import is_secret_name
 from machinable.engines.base import Engine
-from machinable.errors import listed, warn
+from machinable.errors import WrongType, listed, warn
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
 from machinable.plan.search_plan import SearchPlan
 from machinable.plan.spec import TrialSpec
-from machinable.serialization import Plain, dumps
+from machinable.serialization import Plain, as_plain, dumps, is_hidden
 from machinable.settings import CodeBackup
 from machinable.storage import layout
 from machinable.storage.code_snapshot import MAX_LISTED, code_diff, code_state, pack_into, scan
+from machinable.storage.credentials import without_credentials
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest, stream_digest
 
@@ -120,8 +122,36 @@ def pack_project(
 
 def engine_facts(engine: Engine) -> dict[str, Plain]:
     """Return the facts about an engine in execution.json and the ledger."""
-    given = {} if engine.given in (None, engine.name) else {"given": engine.given}
-    return {"type": engine.name, "slots": engine.slots, **given}
+    facts: dict[str, Plain] = {"type": engine.name, "slots": engine.slots}
+    if engine.given not in (None, engine.name):
+        facts["given"] = engine.given
+    if engine.given_options:
+        stored = {name: value for name, value in engine.given_options.items() if _is_stored(engine, name, value)}
+        facts["options"] = as_plain(stored)
+        if left_out := sorted(engine.given_options.keys() - stored.keys()):
+            facts["left_out"] = [*left_out]
+    return facts
+
+
+def _is_stored(engine: Engine, name: str, value: Any) -> bool:
+    """Return whether an option of an engine is stored: it is plain, and has no secret."""
+    if name in engine.unstored or is_hidden(name) or is_secret_name(name):
+        return False
+    try:
+        plain = as_plain(value)
+    except WrongType:
+        return False
+    return _has_no_secret(plain)
+
+
+def _has_no_secret(value: Plain) -> bool:
+    if isinstance(value, str):
+        return without_credentials(value) == value
+    if isinstance(value, dict):
+        return all(
+            not is_hidden(key) and not is_secret_name(str(key)) and _has_no_secret(item) for key, item in value.items()
+        )
+    return all(map(_has_no_secret, value)) if isinstance(value, list) else True
 
 
 def create_execution(

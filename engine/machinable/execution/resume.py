@@ -369,11 +369,26 @@ def _may_be_starting(stored: Execution) -> bool:
     return any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in started)
 
 
-def engine_of(stored: Execution) -> str:
-    """Return the engine that an execution ran on last, as it can be given again; without such a name, `local`."""
+def engine_of(stored: Execution) -> str | dict[str, Any]:
+    """Return the engine that an execution ran on last, as it can be given again; without such a name, `local`.
+
+    Raises:
+        Refused: Some of its options are not stored.
+    """
     facts = _last_engine(stored)
     kind = str(facts.get("type"))
     if registry.is_known(kind):
+        if left_out := facts.get("left_out"):
+            missing = ", ".join(f"{name}: …" for name in left_out)
+            raise Refused(
+                f"{stored} ran on the engine {kind!r} with options that are not stored: {listed(left_out)}",
+                given=left_out,
+                todo=f"Give the engine again, in machinable.yaml (execution: {{engine: {{type: {kind}, {missing}}}}}) "
+                f"or in Python: execute(resume={str(stored)!r}, engine={{…}}). To go on without them: "
+                f"machinable resume {stored} --engine {kind}",
+            )
+        if options := facts.get("options"):
+            return {**options, "type": kind}
         return str(facts.get("given") or kind)
     warn(f"{stored} ran on the engine {kind!r}, which has to be given again: it is resumed on 'local'")
     return "local"

@@ -231,7 +231,7 @@ _HOST = {
     "born?": "text",
     "served?": "boolean",
 }
-_ENGINE = {"type?": "text", "slots?": "integer", "given?": "text"}
+_ENGINE = {"type?": "text", "slots?": "integer", "given?": "text", "options?": "mapping", "left_out?": Items("text")}
 
 STOP = Kind("a request to stop", {"time?": "time", "host?": "text", "user?": "text"})
 

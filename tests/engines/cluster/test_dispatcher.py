@@ -543,7 +543,10 @@ def test_an_actor_for_one_trial_is_not_given_a_second(world: World, dispatcher: 
     first = world.prepared()
     call = world.exchange()
     assert len(call.requests) == 1
-    call.finish()
+    call.reply()  # with progress only
+    more = world.exchange()
+    assert not first.is_killed
+    more.reply(finished(call.requests[0], 1.0))
 
     second = world.prepared()
     world.exchange().finish()

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 import machinable as ml
+from machinable.cli.main import main
 from machinable.engines import registry
 from machinable.engines.base import WorkerLost
 from machinable.errors import MachinableError, TrialsFailed
+from machinable.events import Listener
 from machinable.testing.engine import answer, contents, trial
 
 COMMANDS = Path(__file__).parents[2] / "kits" / "slurm.sh"
@@ -49,6 +51,7 @@ class Work(Component):
             getattr(self, self.config._does)()
         if iteration + 1 == self.config.steps:
             self.store.write("values.json", self.values)
+            self.store.write("devices.json", os.environ.get("CUDA_VISIBLE_DEVICES"))
             return StopIteration
 
     def on_save(self, path, timestep):
@@ -121,12 +124,22 @@ def test_workers_are_one_job_array_with_the_resources_of_the_trials(slurm: Path,
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def on_record(self, uid: str, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
 @pytest.mark.parametrize("end", ["preempted", "lost"])
 def test_a_trial_goes_on_from_its_checkpoint_in_another_job(slurm: Path, tmp_path: Path, end: str) -> None:
     ml.execute("work", tmp_path / "whole", "OY1p1o", engine="processes:1")
     task = ml.Task().component("work", {"_at": 3, "_does": end})
-    execution = ml.execute(task, tmp_path / "parts", "OY1p1o", engine(job_per_trial=True))
+    heard = Heard()
+    execution = ml.execute(task, tmp_path / "parts", "OY1p1o", engine(job_per_trial=True), listeners=[heard])
 
+    assert heard.rows  # so jobs report before their trial has ended
     (trial,) = execution.trials
     assert (trial.status, trial.attempt) == ("finished", 2)
     (whole,) = ml.Storage(tmp_path / "whole")["OY1p1o"].trials
@@ -152,6 +165,27 @@ def test_jobs_end_with_the_executing_process_and_the_execution_can_be_resumed(sl
     assert execution.status == "finished"
     assert [row["_iteration"] for row in execution.trials[0].records] == list(range(6))
     assert (slurm / "101.state").read_text() == "COMPLETED\n"  # before the next one began
+
+
+def test_a_killed_execution_on_this_host_is_resumed_with_the_options_of_its_engine(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    options = {"cluster": "local", "slots": 1, "folder": "../jobs"}
+    program = (
+        "import os, machinable as ml; os.environ['EXECUTING'] = str(os.getpid()); "
+        "task = ml.Task().component('work', {'_at': 3, '_does': 'orphaned'}); "
+        f"ml.execute(task, '../s', 'OY1p1o', {{'type': 'slurm', **{options!r}}})"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == -9
+
+    assert main(["resume", "OY1p1o", "--storage", "../s", "--quiet"]) == 0, capfd.readouterr().err
+
+    execution = ml.Storage("../s")["OY1p1o"]
+    (trial,) = execution.trials
+    assert execution.data["engine"] == {"type": "slurm", "slots": 1, "options": options}
+    assert trial.content("devices.json") == b'"5,6"\n'  # those of this process
+    assert scripts(slurm) == []
 
 
 def test_what_sbatch_says_is_the_reason_of_the_failure(slurm: Path, tmp_path: Path) -> None:

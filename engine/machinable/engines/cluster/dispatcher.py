@@ -419,7 +419,7 @@ class Dispatcher:
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
                 self._take(actor, trial, reply.result)
-        if self._cluster.is_single_use and actor in self._actors:
+        if self._cluster.is_single_use and not actor.trials and actor in self._actors:
             self._release(actor)
 
     def _take(self, actor: _Actor, trial: TrialFuture, result: Any) -> None:

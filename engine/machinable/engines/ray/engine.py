@@ -75,6 +75,7 @@ class RayEngine(ClusterEngine):
     """
 
     name = "ray"
+    unstored = frozenset({"runtime_env"})
     idle_seconds: float | None = None
     is_single_use = False
 

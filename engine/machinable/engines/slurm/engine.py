@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import shlex
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -57,6 +59,7 @@ class SlurmEngine(ClusterEngine):
     """
 
     name = "slurm"
+    unstored = frozenset({"setup", "teardown", "srun_args", "additional_parameters"})
     idle_seconds: float | None = 60.0  # then others may have its resources
     may_grow = False
 
@@ -299,7 +302,7 @@ class SlurmEngine(ClusterEngine):
     def _executor(self, resources: Mapping[str, float]) -> Any:
         submitit = checks.import_submitit()
         if self._is_local:
-            executor = submitit.LocalExecutor(folder=self._folder)
+            executor = submitit.LocalExecutor(folder=self._folder, python=_python_with_devices())
             executor.update_parameters(timeout_min=self._minutes)
             return executor
         executor = submitit.AutoExecutor(folder=self._folder, cluster="slurm")
@@ -369,6 +372,13 @@ def _new_folder(base: str | None) -> str:
             given=directory,
             todo="Give a directory that all hosts share: {type: slurm, folder: DIRECTORY}.",
         ) from error
+
+
+def _python_with_devices() -> str:
+    """Return the command of Python for jobs on this host, which see its devices: submitit hides those of NVIDIA."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    change = ["-u", "CUDA_VISIBLE_DEVICES"] if seen is None else [f"CUDA_VISIBLE_DEVICES={seen}"]
+    return shlex.join(["env", *change, sys.executable])
 
 
 @contextmanager
