@@ -84,8 +84,10 @@ scancel)
         case $signal in KILL) echo NODE_FAIL ;; *) echo PREEMPTED ;; esac >"$job.state"
     fi
     found=$(processes "$job")
-    if [[ -n $found && $signal == KILL ]]; then kill -STOP $found; fi # all at once, as with their host
-    if [[ -n $found ]]; then kill -"$signal" $found; fi
+    # Processes may have ended since they were found.
+    if [[ -n $found && $signal == KILL ]]; then kill -STOP $found 2>/dev/null; fi # all at once, as with their host
+    if [[ -n $found ]]; then kill -"$signal" $found 2>/dev/null; fi
+    exit 0
     ;;
 sinfo) printf 'cpu\ngpu\n' ;;
 esac

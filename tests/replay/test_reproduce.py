@@ -9,15 +9,38 @@ from typing import Any
 import pytest
 
 import machinable as ml
+from machinable.errors import Refused
 from machinable.replay.reproduce import _engine, reproduce
 
 
-@pytest.mark.parametrize("is_there", [True, False])
-def test_without_ray_its_trials_run_locally(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = find_spec("json") if is_there else None
-    monkeypatch.setattr("machinable.replay.reproduce.find_spec", lambda name: spec)
+class Stored:
+    def __init__(self, **engine: Any) -> None:
+        self.data = {"engine": engine}
 
-    assert _engine({"engine": {"type": "ray", "slots": 2}}) == ("ray" if is_there else "local")
+    def __str__(self) -> str:
+        return "OY1p1o"
+
+
+def engine_of(**facts: Any) -> Any:
+    return _engine(Stored(**facts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_without_the_package_of_an_engine_trials_run_locally(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"ray": find_spec("json"), "submitit": find_spec("json")}
+    monkeypatch.setattr("machinable.replay.reproduce.find_spec", there.get)
+    assert engine_of(type=engine, slots=2) == engine
+
+    there.clear()
+    assert engine_of(type=engine, slots=2) == "local"
+
+
+def test_an_execution_is_reproduced_with_the_options_of_its_engine() -> None:
+    assert engine_of(type="slurm", slots=1, options={"cluster": "local"}) == {"type": "slurm", "cluster": "local"}
+    assert engine_of(type="processes", slots=4) == "processes:4"
+    assert engine_of(type="processes", slots=4, options={"recycle": 1}) == {"type": "processes", "recycle": 1}
+    with pytest.raises(Refused, match="OY1p1o ran on the engine 'slurm' with options that are not stored: setup\n"):
+        engine_of(type="slurm", slots=1, options={}, left_out=["setup"])
 
 
 @pytest.mark.parametrize("children", [[], {"kid": None}, {"kid": "data"}, ["data"]], ids=str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import unwrap
 from itertools import islice
 from typing import IO, Any
@@ -14,7 +14,7 @@ from machinable import ids
 from machinable.component.source_files import Sources, code_of
 from machinable.config.secrets import is_secret_name
 from machinable.engines.base import Engine
-from machinable.errors import WrongType, listed, warn
+from machinable.errors import Refused, WrongType, listed, warn
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
 from machinable.plan.search_plan import SearchPlan
@@ -27,7 +27,16 @@ from machinable.storage.credentials import without_credentials
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest, stream_digest
 
-__all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_line", "plan_lines", "read_code"]
+__all__ = [
+    "ProjectCode",
+    "create_execution",
+    "engine_again",
+    "engine_facts",
+    "pack_project",
+    "plan_line",
+    "plan_lines",
+    "read_code",
+]
 
 MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; larger ones are packed in a file instead of in memory
 
@@ -131,6 +140,26 @@ def engine_facts(engine: Engine) -> dict[str, Plain]:
         if left_out := sorted(engine.given_options.keys() - stored.keys()):
             facts["left_out"] = [*left_out]
     return facts
+
+
+def engine_again(name: str, facts: Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return the engine of an execution, of which these facts are stored, as it can be given again.
+
+    Raises:
+        Refused: Some of its options are not stored.
+    """
+    kind = str(facts.get("type"))
+    if left_out := facts.get("left_out"):
+        missing = ", ".join(f"{name}: …" for name in left_out)
+        raise Refused(
+            f"{name} ran on the engine {kind!r} with options that are not stored: {listed(left_out)}",
+            given=left_out,
+            todo=f"Give the engine again: in machinable.yaml execution: {{engine: {{type: {kind}, {missing}}}}}, or in "
+            f"Python engine={{…}}. To do without them: --engine {kind}.",
+        )
+    if options := facts.get("options"):
+        return {**options, "type": kind}
+    return str(facts.get("given") or kind)
 
 
 def _is_stored(engine: Engine, name: str, value: Any) -> bool:

@@ -18,7 +18,7 @@ from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
 from machinable.execution.attempts import Completed, read_outcome, read_status
-from machinable.execution.directory import ProjectCode, engine_facts, plan_line, plan_lines
+from machinable.execution.directory import ProjectCode, engine_again, engine_facts, plan_line, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
 from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
@@ -378,18 +378,7 @@ def engine_of(stored: Execution) -> str | dict[str, Any]:
     facts = _last_engine(stored)
     kind = str(facts.get("type"))
     if registry.is_known(kind):
-        if left_out := facts.get("left_out"):
-            missing = ", ".join(f"{name}: …" for name in left_out)
-            raise Refused(
-                f"{stored} ran on the engine {kind!r} with options that are not stored: {listed(left_out)}",
-                given=left_out,
-                todo=f"Give the engine again, in machinable.yaml (execution: {{engine: {{type: {kind}, {missing}}}}}) "
-                f"or in Python: execute(resume={str(stored)!r}, engine={{…}}). To go on without them: "
-                f"machinable resume {stored} --engine {kind}",
-            )
-        if options := facts.get("options"):
-            return {**options, "type": kind}
-        return str(facts.get("given") or kind)
+        return engine_again(str(stored), facts)
     warn(f"{stored} ran on the engine {kind!r}, which has to be given again: it is resumed on 'local'")
     return "local"
 

@@ -17,6 +17,7 @@ from msgspec.structs import asdict
 from machinable.display.tables import counted
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused, listed
+from machinable.execution.directory import engine_again
 from machinable.execution.environment import host, packages
 from machinable.replay.rerun import submit
 from machinable.replay.restore_code import (
@@ -45,6 +46,7 @@ from machinable.storage.temporary import Scratch
 
 __all__ = ["Compared", "Reproduction", "reproduce"]
 
+_PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that engines need
 ENDED = ("finished", "failed", "reused")  # states in which there is something to compare
 
 
@@ -121,7 +123,7 @@ def reproduce(
 
     Raises:
         NotStored: There is no such execution or trial.
-        Refused: It cannot run again.
+        Refused: It cannot run again, or on its engine only with options that are not stored.
         InvalidValue: The tolerance is negative or not finite, or `keep` is not an empty directory.
     """
     if not 0 <= tolerance < float("inf"):
@@ -151,7 +153,7 @@ def reproduce(
                 source,
                 directory,
                 storage=url,
-                engine=_engine(execution.data) if engine is None else engine,
+                engine=_engine(execution) if engine is None else engine,
                 show_progress=notify is not None,
             )
             after = opened.enter_context(Storage(url))[folder]
@@ -223,14 +225,19 @@ def _known_changes(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"{len(changes)} package{' differs' if len(changes) == 1 else 's differ'}: {listed(shown)}"
 
 
-def _engine(data: Mapping[str, Any]) -> Any:
-    """Return the engine of a stored execution, or "local" if it is not available here."""
-    engine = data.get("engine") or {}
-    kind = engine.get("type")
-    if kind == "processes" and engine.get("slots"):
-        return f"processes:{engine['slots']}"
-    is_known = kind in KNOWN and kind != "dry" and (kind != "ray" or find_spec("ray") is not None)
-    return kind if is_known else "local"
+def _engine(execution: Execution) -> str | dict[str, Any]:
+    """Return the engine of a stored execution with its options, or "local" if it is not available here.
+
+    Raises:
+        Refused: Some of its options are not stored.
+    """
+    facts = execution.data.get("engine") or {}
+    kind = facts.get("type")
+    if kind not in KNOWN or kind == "dry" or find_spec(_PACKAGES.get(kind, "machinable")) is None:
+        return "local"
+    if kind == "processes" and facts.get("slots"):  # which depends on the host if it was not given
+        facts = {**facts, "given": f"processes:{facts['slots']}"}
+    return engine_again(str(execution), facts)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class Reply(NamedTuple):
 
 
 class TrialActor:
-    """Run trials in a worker process. `interrupt`, `prune`, `end` and `close` may be called while `exchange` waits.
+    """Run trials in a worker process; other methods than `prepare` may be called while `exchange` waits.
 
     Args:
         setup: That of the executing process.
@@ -120,6 +120,7 @@ class TrialActor:
         self._reports: dict[tuple[str, bool, int | None], Report] = {}
         self._running: dict[int, Future[bytes]] = {}
         self._since = 0.0  # when the running trial began, by `time.monotonic`
+        self._is_leaving = False
 
     def _path(self, setup: Setup) -> list[str]:
         """Return the import path: that of the executing process, but with the shipped code of the project."""
@@ -152,6 +153,9 @@ class TrialActor:
             if not self._running:
                 self._since = time.monotonic()
             for request in requests:
+                if self._is_leaving:
+                    self._replies.append(Reply(request.number, None))
+                    continue
                 future = self._engine.pass_on(self._work, request.spec, request.threads)
                 self._running[request.number] = future
                 future.add_done_callback(partial(self._ended, request))
@@ -181,6 +185,17 @@ class TrialActor:
         future = self._running.get(number)
         if future is not None:
             self._engine.prune(future, because)
+
+    def leave(self) -> None:
+        """Interrupt the running trial, and begin no other one from now on."""
+        with self._changed:
+            self._is_leaving = True
+        self._engine.interrupt()
+
+    def settle(self) -> None:
+        """Wait until no trial runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
 
     def end(self, number: int) -> None:
         """End a trial by ending its worker process."""

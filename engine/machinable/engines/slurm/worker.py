@@ -89,6 +89,8 @@ class _Worker:
                 self._actor = TrialActor(pickle.loads(welcome.setup), welcome.code)  # noqa: S301
             except Exception as error:  # whatever it is, the user learns why
                 self._problem = str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
+            if self._ending and self._actor is not None:  # the signal came before there was an actor
+                self._actor.leave()
             while True:
                 call = pickle.loads(receive(self._channel))  # noqa: S301
                 threading.Thread(target=self._serve, args=call, daemon=True).start()
@@ -102,7 +104,7 @@ class _Worker:
 
     def _leave(self) -> None:
         if self._actor is not None:
-            self._actor.interrupt()
+            self._actor.leave()
         if not self.is_over.wait(END_TIMEOUT):
             self.is_over.set()
 
@@ -116,6 +118,8 @@ class _Worker:
         except Exception as error:
             message = {"call": number, "error": f"{type(error).__name__}: {error}"}
         if self._ending and method == "exchange":  # a trial that has finished nevertheless has stored that
+            if self._actor is not None:
+                self._actor.settle()  # afterwards, another job continues the trial from its checkpoint
             message = {"call": number, "lost": self._ending}
         with suppress(Broken):
             self._send(message)
