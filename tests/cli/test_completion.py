@@ -16,6 +16,8 @@ from machinable.cli import main
 from machinable.cli.options import program
 from tests.cli.conftest import Run
 
+RESOURCES = ["_resources_.cpus=", "_resources_.gpus=", "_resources_.memory="]
+RETRIES = ["_retries_.count=", "_retries_.delay=", "_retries_.on=", "_retries_.from="]
 ENGINE = str(Path(machinable.__file__).parents[1])
 
 
@@ -75,6 +77,8 @@ def completions(words: list[str], mark: str = "~") -> list[str]:
         (["execute", "tr", "--grid", "ra"], ["rate="]),
         (["execute", "tr", "--grid", "@d"], ["@deep"]),
         (["execute", "tr", "--grid", "@fast,@d"], ["@fast,@deep"]),
+        (["execute", "tr", "--grid", "@fast,"], ["@fast,~fast:big", "@fast,~deep"]),
+        (["execute", "tr", "@fast", "--grid", "@b"], ["@big"]),
         (["execute", "study", "--grid", "la"], ["layers="]),
         (["execute", "tr", "--sp"], ["--split"]),
         (["compo"], ["components"]),
@@ -89,6 +93,32 @@ def test_the_last_word_is_completed(project: Path, words: list[str], expected: l
     found = completions(words)
 
     assert found[: len(expected)] == expected if words == ["execute", ""] else found == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["deep="], ["deep=true", "deep=false"]),
+        (["deep=f"], ["deep=false"]),
+        (["--grid", "deep="], ["deep=true", "deep=false"]),
+        (["--grid", "deep=true,"], ["deep=true,false"]),
+        (["--grid", "n="], []),
+        (["--grid", "_children_."], ["_children_.model="]),
+        (["_req"], ["_requires_.data="]),
+        (["_res"], ["_results_=", *RESOURCES]),
+        (["_see"], ["_seed_=", "_seeding_="]),
+        (["_cl"], []),  # a version cannot set the class
+        (["--of", "net", "_re"], ["_requires_=", "_results_=", *RESOURCES, *RETRIES]),
+    ],
+)
+def test_values_of_switches_and_reserved_keys_are_completed(
+    project: Path, words: list[str], expected: list[str]
+) -> None:
+    (project / "machinable.yaml").write_text(
+        "components: [{net: null, top: {deep: true, n: 1, _children_: {model: net}, _requires_: {data: net}}}]"
+    )
+
+    assert completions(["execute", "top", *words]) == expected
 
 
 @pytest.mark.parametrize("text", ["components: [", "components: [{a: {_mixins_: unknown}}]\n", None])

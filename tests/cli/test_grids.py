@@ -170,6 +170,28 @@ def test_text_with_commas_stays_text_with_a_hint(run: Run) -> None:
     assert "data.name is the text 'a,b'; for one trial each, write --grid data.name=a,b" in ran.err
 
 
+def test_a_range_is_not_taken_for_a_text_without_a_word(run: Run) -> None:
+    ran = run("execute", "train", "--grid", "data.name=range(1,4)")
+    assert ran.code == 2
+    assert "Write --grid data.name=1,2,3; for the text, --grid 'data.name=\"range(1,4)\"'." in ran.err
+
+    assert run("execute", "train", "--grid", "data.name='range(1,4)'", "--dry").code == 0
+    ran = run("execute", "train", "data.name=range(1,4)", "--dry")
+    assert "hint: data.name is the text 'range(1,4)'; for one trial each, write --grid data.name=1,2,3" in ran.err
+
+
+@pytest.mark.filterwarnings("always")
+def test_alternatives_that_are_overridden_give_a_warning(run: Run) -> None:
+    ran = run("execute", "train", "--grid", "@fast,@deep", "--grid", "@deep,@fast", "--dry")
+    assert "warning: an alternative has the configuration of an earlier one, so only their seeds differ" in ran.err
+    assert "train with ~fast ~deep and ~deep ~fast." in ran.err
+
+    ran = run("execute", "train", "--grid", "@deep,null", "layers=[1]", "--grid", "half=1,2", "--dry")
+    assert "2 of 4 alternatives have" in ran.err
+    assert 'train with ~deep {"layers": [1], "half": 1} and {"layers": [1], "half": 1}.' in ran.err
+    assert "warning" not in run("execute", "train", "--grid", "_seed_=1,2", "--dry").err
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [

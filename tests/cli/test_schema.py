@@ -52,6 +52,8 @@ def test_our_own_project_is_valid(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         "execution: {storage: results, engine: local, strict: true}",
         "execution: {listeners: [webhook, package.notify, {type: mlflow, experiment: x}]}",
         "execution: {engine: {type: slurm, partition: gpu}}",
+        "execution: {engine: {type: processes, slots: 2}}",
+        "execution: {listeners: [{type: package.Notify, room: x}]}",
         "execution: {resources: {gpus: 2, memory: 4GiB, license: {total: 3, shared: true}}}",
         "includes: {a: {components: [{b: {}}]}}",
         "tasks: {a: {component: train, version: [~deep, {x: 1}, null], each: [~fast, [~deep, {x: 1}]], repeat: 3}}",
@@ -95,6 +97,10 @@ def test_what_the_language_allows_is_valid(schema: dict[str, Any], text: str) ->
         "execution: {resources: {license: {total: 3, sharde: true}}}",
         "execution: {listeners: webhook}",
         "execution: {listeners: [{experiment: x}]}",
+        "execution: {listeners: [{type: mlflow, experimnt: x}]}",
+        "execution: {listeners: [{type: machinable.listeners.webhook, url: x}]}",
+        "execution: {engine: {type: processes, slot: 2}}",
+        "execution: {engine: {slots: 2}}",
     ],
 )
 def test_what_the_language_refuses_is_invalid(schema: dict[str, Any], text: str) -> None:

@@ -250,6 +250,7 @@ def test_tasks_of_imported_projects_have_the_name_of_the_import_in_front(project
         ("component: net\ngrid: {rate: [1, 2]}", {}, [(1, [64]), (2, [64])]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:an alternative has the configuration of an earlier one")
 def test_a_version_over_a_task_wins_and_replaces_alternatives(
     project: ml.Project, task: str, version: Any, found: list[Any]
 ) -> None:

@@ -141,6 +141,54 @@ def test_a_named_child_without_a_component_is_the_declared_one_with_a_further_ve
 
 
 @pytest.mark.parametrize(
+    ("over", "expected"),
+    [
+        ({"_children_": {"model": {"version": {"layers": 7}}}}, {"model": ("net", 7), "data": ("data", 4)}),
+        ({"_children_.data": {"version": {}}}, {"model": ("net", 0), "data": ("data", 4)}),
+        ({"_children_.members": {"version": "~small"}}, {"members.0": ("net", 1), "members.1": ("net", 2)}),
+    ],
+    ids=["a list", "with dots", "a grid"],
+)
+def test_a_child_in_a_version_needs_no_component_where_one_is_declared(
+    directory: Path, over: dict[str, Any], expected: Any
+) -> None:
+    assert children(plan(directory, ("ensemble" if "members" in str(over) else "train", over))) == expected
+
+
+def test_a_version_is_laid_over_a_declared_requirement_too(directory: Path) -> None:
+    (directory / "machinable.yaml").write_text(
+        f"{DECLARATIONS}tasks: {{a: {{component: user, requires: {{one: {{version: {{n: 5}}}}}}}}}}\n"
+    )
+
+    found = ml.Project(directory).task("a").plan(directory, 1)
+    written = plan(directory, ("user", {"_requires_": {"one": ["train", "~big", {"n": 5}]}}))
+    assert found[-1].requires["one"].identity == written[-1].requires["one"].identity
+
+
+def test_a_child_without_component_that_is_not_declared_is_refused(directory: Path) -> None:
+    with pytest.raises(MachinableError, match="Only over a declared one"):
+        plan(directory, ("plain", {"_children_": {"modle": {"version": "~small"}}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("train", {"children": {"other": "net"}}, "no child named 'other'"),
+        (("train", {"_children_.modle": "net"}), {}, "Did you mean 'model'"),
+        ("user", {"requires": {"othr": "net"}}, "Did you mean 'other'"),
+    ],
+)
+def test_a_strict_project_refuses_new_names_of_children_and_requirements(
+    directory: Path, name: Any, more: dict[str, Any], words: str
+) -> None:
+    (directory / "machinable.yaml").write_text(f"execution: {{strict: true}}\n{DECLARATIONS}")
+
+    with pytest.raises(UnknownName, match=words):
+        plan(directory, name, **more)
+    assert children(plan(directory, "plain", children={"any": "net"})) == {"any": ("net", 1)}
+
+
+@pytest.mark.parametrize(
     ("child", "path", "words"),
     [
         ({"modle": {"version": "~small"}}, "children.modle", "Did you mean 'model'"),

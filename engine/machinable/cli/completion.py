@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
@@ -15,15 +15,18 @@ from machinable.cli.arguments import parse_version
 from machinable.cli.config import version_names
 from machinable.cli.options import program
 from machinable.cli.targets import open_storage, parse_target
+from machinable.config.declaration import OF_ENTRIES, RESERVED
 from machinable.config.resolve import find_component
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError
+from machinable.plan.reserved_keys import PARTS
 from machinable.plan.table import flatten
 from machinable.project import Project, find_project
 from machinable.results.query import find_field, known_fields
 from machinable.results.trials import Trials
 
 if TYPE_CHECKING:
+    from machinable.config.resolved import Resolved
     from machinable.results.storage import Storage
 
 __all__ = ["complete", "completion_command", "values"]
@@ -175,16 +178,21 @@ def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]
 
 
 def _versions_and_keys(context: click.Context, incomplete: str) -> Iterable[str]:
-    """Return versions of the component, those nested in the versions typed so far, and keys."""
+    """Return versions of the component, and keys, without those that are typed."""
+    _, words = _typed_component(context)
+    given = {f"{word.partition('=')[0]}=" if "=" in word else word for word in words}
+    found = [*_version_words(context, incomplete), *_settings(context, incomplete)]
+    return [one for one in found if one not in given]
+
+
+def _version_words(context: click.Context, incomplete: str) -> list[str]:
+    """Return versions of the component, and those nested in the versions typed so far."""
     _, words = _typed_component(context)
     mark = incomplete[0] if incomplete[:1] in ("~", "@") else context.find_root().obj
     names = _versions(context)
     outer = [f"~{word[1:]}:" for word in words if word[:1] in ("~", "@")]
     nested = [f"~{name[len(path) :]}" for path in outer for name in names if name.startswith(path)]
-    given = {word.partition("=")[0] for word in words}
-    found = [f"{mark}{name[1:]}" for name in names + nested]
-    found += [f"{key}=" for key in _keys(context, incomplete) if key not in given]
-    return [one for one in found if one not in given]
+    return [f"{mark}{name[1:]}" for name in names + nested]
 
 
 def _versions(context: click.Context) -> list[str]:
@@ -194,26 +202,56 @@ def _versions(context: click.Context) -> list[str]:
     return list(dict.fromkeys(name for entry in entries for name in version_names(workspace, entry)))
 
 
-def _keys(context: click.Context, incomplete: str) -> Iterable[str]:
-    """Return the keys of the component with the versions typed so far."""
+def _resolved(context: click.Context) -> list[Resolved]:
+    """Return the component, or those of the task, with the versions typed so far."""
     project = Project()
     _, words = _typed_component(context)
-    found: dict[str, None] = {}
+    found = []
     for component in _typed_components(context):
         try:
-            resolved = project.resolve(component, parse_version(words))
+            found.append(project.resolve(component, parse_version(words)))
         except MachinableError:
-            resolved = project.resolve(component)  # one of the words is incomplete or wrong
-        found |= dict.fromkeys(flatten(resolved.stored))
+            found.append(project.resolve(component))  # one of the words is incomplete or wrong
     return found
 
 
+def _keys(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the keys of the component with the versions typed so far."""
+    return dict.fromkeys(key for resolved in _resolved(context) for key in flatten(resolved.stored))
+
+
+def _settings(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return what a word may set: `key=`, reserved keys after an underscore, and `true` and `false` for a switch."""
+    resolved = _resolved(context)
+    found: dict[str, Any] = {}
+    for one in resolved:
+        found |= flatten(one.stored)
+    key, equals, values = incomplete.partition("=")
+    if equals:
+        given = values.split(",")[:-1]
+        others = [value for value in ("true", "false") if value not in given] if type(found.get(key)) is bool else ()
+        return [f"{key}={','.join([*given, value])}" for value in others]
+    if incomplete[:1] == "_":
+        found |= dict.fromkeys(name for one in resolved for name in _reserved(one))
+    return [f"{key}=" for key in found]
+
+
+def _reserved(resolved: Resolved) -> Iterator[str]:
+    """Yield the reserved keys that a version can set, with their parts."""
+    for key in RESERVED:
+        named = resolved.reserved.get(key) if key in ("_children_", "_requires_") else None
+        parts = PARTS.get(key) or (list(named) if isinstance(named, dict) else [])
+        yield from [f"{key}.{part}" for part in parts] or ([] if key in OF_ENTRIES else [key])
+
+
 def _grids(context: click.Context, incomplete: str) -> Iterable[str]:
-    """Return keys, or versions, also after those of the same option."""
+    """Return keys, or versions, also after those of the same option, which are not offered again."""
     before, comma, last = incomplete.rpartition(",")
-    mark = last[0] if last[:1] in ("~", "@") else context.find_root().obj
-    found = [f"{before}{comma}{mark}{name[1:]}" for name in _versions(context)]
-    return found if comma else [*found, *(f"{key}=" for key in _keys(context, incomplete))]
+    if "=" in incomplete or not comma:
+        words = [] if "=" in incomplete else _version_words(context, last)
+        return [*words, *_settings(context, incomplete)]
+    given = [f"~{word[1:]}" for word in before.split(",")]
+    return [f"{before},{word}" for word in _version_words(context, last) if f"~{word[1:]}" not in given]
 
 
 def _domains(context: click.Context, incomplete: str) -> Iterable[str]:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import reduce
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,9 @@ from machinable.cli.output import message
 from machinable.config.declaration import ENTRY_DIRECTIVES, RESERVED, open_block
 from machinable.config.inheritance import ancestry, base_of
 from machinable.config.resolve import resolve
-from machinable.engines.registry import KNOWN
+from machinable.engines import registry as engines
 from machinable.errors import InvalidValue, MachinableError
-from machinable.listeners import registry
+from machinable.listeners import registry as listeners
 from machinable.plan.declared import TASK_SETTINGS
 from machinable.project import Project
 from machinable.serialization import encode, is_hidden
@@ -100,12 +102,30 @@ def _add_names(definitions: dict[str, Schema], workspace: Workspace) -> None:
     versions = {name for entry in main.components for name in _versions(workspace, entry)}
     several["items"]["anyOf"][0]["enum"] = components + sorted(versions)
     settings = definitions["execution"]["properties"]
-    settings["engine"]["examples"] = list(KNOWN)
+    settings["engine"]["examples"] = list(engines.KNOWN)
     definitions["task_version"]["anyOf"][0]["enum"] = sorted(versions)
     task = definitions["task"]["anyOf"][1]["properties"]
     task["execution"]["properties"] = {name: settings[name] for name in TASK_SETTINGS}
-    for item in settings["listeners"]["anyOf"][0]["items"]["anyOf"]:
-        item.get("properties", {"type": item})["type"]["examples"] = list(registry.KNOWN)
+    settings["engine"]["allOf"] = [{"if": {"type": "object"}, "then": {"required": ["type"]}}, *_options(engines.KNOWN)]
+    name, mapping = settings["listeners"]["anyOf"][0]["items"]["anyOf"]
+    name["examples"] = mapping["properties"]["type"]["examples"] = list(listeners.KNOWN)
+    mapping["allOf"] = _options(listeners.KNOWN, f"{listeners.GROUP}.")
+
+
+def _options(known: Mapping[str, str], prefix: str = "") -> list[Schema]:
+    """Return which options a mapping may have, by its `type`: those of this engine or listener."""
+    found: list[Schema] = []
+    for name, path in known.items():
+        module, _, attribute = path.partition(":")
+        parameters = signature(getattr(import_module(module), attribute)).parameters.values()
+        if any(one.kind is one.VAR_KEYWORD for one in parameters):
+            continue  # another library has further options
+        options: Schema = {
+            one.name: {"default": one.default} if isinstance(one.default, (str, int)) else {} for one in parameters
+        }
+        types: Schema = {"properties": {"type": {"enum": sorted({name, prefix + name})}}, "required": ["type"]}
+        found.append({"if": types, "then": {"properties": {"type": {}} | options, "additionalProperties": False}})
+    return found
 
 
 def _versions(workspace: Workspace, entry: Entry) -> list[str]:

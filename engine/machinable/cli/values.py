@@ -190,6 +190,7 @@ def read_value(
         )
     keys = key.split(".")
     if declared is not None and keys[-1] not in DIRECTIVES and declared.is_text(keys):
+        _check_sweep(key, text, declared, place, in_grid)
         if not in_grid and not _is_hidden(key) and _WORDS.fullmatch(text):
             note = f"{key} is the text {text!r}; {for_each(declared, key, f'--grid {key}={text}')}"
             echo(f"{place()}: hint: {note}", file=sys.stderr)
@@ -208,6 +209,7 @@ def read_value(
         ) from None
     if declared is not None:
         _check(key, text, value, declared, place, in_grid)
+        _check_sweep(key, text, declared, place, in_grid)
         if not in_grid:
             hint_at_new_key(key, declared, place)
         for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
@@ -254,6 +256,17 @@ def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[
     if not declared.is_typed:
         _check_parents(key, value, declared, place)
         _check_kind(key.split("."), key, text, value, declared, place, in_grid)
+
+
+def _check_sweep(key: str, text: str, declared: Declared, place: Callable[[], Place], in_grid: bool) -> None:
+    """Refuse `range(1,4)` as one text among the values of a grid, and elsewhere hint at the grid."""
+    if _is_hidden(key) or called_name(text) not in _SWEEPS or declared.calls(text):
+        return
+    grid = several_values(key, text) or f"--grid {key}=VALUE,VALUE,…"
+    if in_grid:
+        todo = f"Write {grid}; for the text, --grid '{key}=\"{text}\"'."
+        _refuse(f"{text} is not a list of values here, but one text", key, text, place, todo=todo, error=InvalidValue)
+    echo(f"{place()}: hint: {key} is the text {text!r}; {for_each(declared, key, grid)}", file=sys.stderr)
 
 
 def hint_at_new_key(key: str, declared: Declared, place: Callable[[], Place]) -> None:

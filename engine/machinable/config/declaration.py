@@ -27,6 +27,7 @@ from machinable.errors import MachinableError, MalformedText, Place, SeveralErro
 __all__ = [
     "EMPTY",
     "ENTRY_DIRECTIVES",
+    "OF_ENTRIES",
     "RESERVED",
     "Block",
     "Body",
@@ -58,6 +59,7 @@ RESERVED = (
     "_chdir_",
 )
 
+OF_ENTRIES = ("_class_", "_identity_")  # those that a version cannot set
 ENTRY_DIRECTIVES = ("_replace_", "_remove_")  # directives at the top of an entry, a block or a version
 
 _IDENTIFIER = r"[^\W\d]\w*"
@@ -234,7 +236,7 @@ def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError
     """Return the problem of a reserved key, if it can be checked before references are resolved."""
     if key not in RESERVED:
         return UnknownName("reserved key", key, (*RESERVED, *ENTRY_DIRECTIVES))
-    if key in ("_class_", "_identity_") and in_version:
+    if key in OF_ENTRIES and in_version:
         return MalformedText(f"a version cannot set `{key}`", given=key, todo="Set it in the entry.")
     if not isinstance(value, Reference):
         return reserved_form_problem(key, value)

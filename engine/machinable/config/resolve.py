@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["find_component", "misspelt_use", "resolve", "undeclared"]
 
 
+USES = {"_children_": "child", "_requires_": "requirement"}  # reserved keys with other components
+
+
 def find_component(workspace: Workspace, name: str) -> Entry:
     """Return the entry with a name.
 
@@ -146,9 +149,9 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
         try:
             for body in bodies:
                 if isinstance(layer_or_mixin, VersionLayer) and layer_or_mixin.overrides:
-                    warnings += _misspelt_uses(entry, body.reserved, reserved)
+                    warnings += _misspelt_uses(entry, body.reserved, reserved, workspace.main.strict)
                 values = merge(values, body.values)
-                reserved = merge(reserved, body.reserved)
+                reserved = merge(reserved, _with_components(body.reserved, reserved))
         except MachinableError as error:
             if error.at is None and isinstance(layer_or_mixin, VersionLayer):
                 error.details = (*error.details, f"in the version {visible(layer_or_mixin.given)}")
@@ -173,20 +176,60 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     return resolved
 
 
-def _misspelt_uses(entry: Entry, over: Mapping[str, Any], below: Mapping[str, Any]) -> Iterator[str]:
+def _with_components(over: Mapping[str, Any], below: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return reserved keys in which `{version: …}` is the child or requirement below, with a further version."""
+    result = over
+    for key in USES:
+        given, declared = over.get(key), below.get(key)
+        if not isinstance(given, dict) or not isinstance(declared, dict) or "_replace_" in given:
+            continue
+        named = {}
+        for name, one in given.items():
+            if not isinstance(one, dict) or "version" not in one or "component" in one or "each" in one:
+                continue
+            written = declared.get(name)
+            head, *versions = written if isinstance(written, list) and written else (written,)
+            rest: Mapping[str, Any] = {}
+            if isinstance(head, dict) and "component" in head and not versions:
+                head, versions, rest = head["component"], _listed(head.get("version")), head
+            if isinstance(head, str):
+                named[name] = {**rest, **one, "component": head, "version": [*versions, *_listed(one["version"])]}
+        if named:
+            result = {**result, key: {**given, **named}}
+    return result
+
+
+def _listed(version: Any) -> list[Any]:
+    return version if isinstance(version, list) else [] if version is None else [version]
+
+
+def _misspelt_uses(entry: Entry, over: Mapping[str, Any], below: Mapping[str, Any], strict: bool) -> Iterator[str]:
     """Yield a warning for each child or requirement of an override that resembles one below it."""
-    for key, kind in (("_children_", "child"), ("_requires_", "requirement")):
+    for key, kind in USES.items():
         given, known = over.get(key), below.get(key)
         if isinstance(given, dict) and isinstance(known, dict):
             for name in given.keys() - DIRECTIVES:
                 place = given.place(name) if isinstance(given, MappingNode) else None
-                yield from misspelt_use(kind, name, known, entry, place)
+                yield from misspelt_use(kind, name, known, entry, place, strict)
 
 
 def misspelt_use(
-    kind: str, name: Any, known: Collection[Any], entry: Entry, place: Place | None = None
+    kind: str, name: Any, known: Collection[Any], entry: Entry, place: Place | None = None, strict: bool = False
 ) -> Iterator[str]:
-    """Yield a warning if an added child or requirement is probably a declared one; `fold_2` is another than `fold`."""
+    """Yield a warning if an added child or requirement is probably a declared one; `fold_2` is another than `fold`.
+
+    Raises:
+        UnknownName: It is added beside others, which a strict project does not allow.
+    """
+    if strict and known and name not in known:
+        raise UnknownName(
+            kind,
+            str(name),
+            [str(one) for one in known],
+            at=place or entry.place,
+            path=entry.name,
+            details=["added by a version or task, under `execution: {strict: true}`"],
+        )
     if near := () if name in known else _near(str(name), tuple(map(str, known))):
         where = f"at {place}" if place else f"{entry.name} is declared at {entry.place}"
         yield f"{entry.name} has no {kind} {name!r}, so it is added. {did_you_mean(near)} ({where})"
@@ -224,7 +267,7 @@ def _resolve_reserved(resolved: Resolved, resolver: Resolver, key: str, value: A
     if not resolver.is_masked:
         return []
     resolved.shown[key] = resolver.plain(value, path, stored=True)
-    if key in ("_requires_", "_children_"):
+    if key in USES:
         return _secrets_passed_on(resolved, key, plain)
     return []
 
@@ -233,10 +276,9 @@ def _secrets_passed_on(resolved: Resolved, key: str, plain: Plain) -> list[Malfo
     """Return an error if another component is configured with a secret that its configuration does not hide."""
     if resolved.shown[key] == without_hidden(plain):
         return []
-    what = "requirement" if key == "_requires_" else "child"
     return [
         MalformedText(
-            f"a {what} is configured with a secret, which would be stored",
+            f"a {USES[key]} is configured with a secret, which would be stored",
             at=resolved.reserved_place(key) or resolved.entry.place,
             path=f"{resolved.component}.{key}",
             todo="Pass the secret under a hidden key: {_token: $self._token}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from sys import float_info
 from typing import Any, TypeVar
 
@@ -61,7 +61,11 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
     return result
 
 
-_OF_HOSTS = ("cpus", "gpus", "memory")
+PARTS: Mapping[str, tuple[str, ...]] = {  # of reserved keys with a fixed set of them; resources can have other names
+    "_resources_": ("cpus", "gpus", "memory"),
+    "_retries_": ("count", "delay", "on", "from"),
+    "_checkpoints_": ("keep", "every"),
+}
 _LIMIT = re.compile(r"[^\W\d]\w*", re.ASCII)
 _MAX_UNITS = 10_000
 
@@ -90,7 +94,7 @@ def parse_declared_resources(value: Any, path: str) -> tuple[dict[str, float], d
         if not given.get("shared"):
             amounts[name] = given["total"]
             continue
-        if name in _OF_HOSTS:
+        if name in PARTS["_resources_"]:
             raise MalformedText(f"{name} belong to a host, so executions cannot share a limit of them", path=at)
         if not isinstance(name, str) or not _LIMIT.fullmatch(name):
             raise MalformedText(
@@ -114,7 +118,7 @@ def parse_retries(value: Any, path: str) -> Retries | None:
     if not isinstance(value, Mapping):
         return Retries(checked_count(value, path))
     value = {"on" if key is True else key: item for key, item in value.items()}  # YAML 1.1 reads the key `on` as true
-    _check_parts("_retries_", value, ["count", "delay", "on", "from"], path)
+    _check_parts("_retries_", value, PARTS["_retries_"], path)
     names = value.get("on") or []
     if isinstance(names, str):
         names = [names]
@@ -143,7 +147,7 @@ def parse_checkpoints(value: Any, path: str) -> CheckpointPolicy:
         raise WrongType(
             f"`_checkpoints_` is a mapping, not {value!r}", path=path, given=value, todo="Write {keep: 3, every: 10}."
         )
-    _check_parts("_checkpoints_", value, ["keep", "every"], path)
+    _check_parts("_checkpoints_", value, PARTS["_checkpoints_"], path)
 
     def number(key: str, what: str) -> int:
         found = int(_checked_number(value[key], f"{path}.{key}", what, "a whole number", (int,)))
@@ -153,14 +157,14 @@ def parse_checkpoints(value: Any, path: str) -> CheckpointPolicy:
             )
         return found
 
-    is_given = {key for key in ("keep", "every") if value.get(key) is not None}
+    is_given = {key for key in PARTS["_checkpoints_"] if value.get(key) is not None}
     keep = None if value.get("keep") == "all" else default.keep
     if "keep" in is_given and keep is not None:
         keep = number("keep", "the number of checkpoints to keep")
     return CheckpointPolicy(keep, number("every", "the number of iterations") if "every" in is_given else None)
 
 
-def _check_parts(key: str, value: Mapping[Any, Any], known: list[str], path: str) -> None:
+def _check_parts(key: str, value: Mapping[Any, Any], known: Sequence[str], path: str) -> None:
     for part in value:
         if part not in known:
             raise UnknownName(f"part of `{key}`", part, known, path=path)

@@ -129,6 +129,7 @@ class _Declared:
 
     what = "requirement"
     todo = "Write a component, [component, version, …], component:artifact, or for several {each: […]}."
+    nameless = "Only over a declared one can the component be left out: write [component, version, …]."
     nothing = "null"
 
     def read(self, value: Any, path: str) -> RequirementRequest | tuple[RequirementRequest, ...] | None:
@@ -176,7 +177,8 @@ class _Declared:
 
     def _of_mapping(self, value: Mapping[Any, Any], path: str) -> Iterator[RequirementRequest]:
         if "component" not in value and "each" not in value:
-            raise WrongType(f"{dict(value)!r} is not a {self.what}", path=path, given=value, todo=self.todo)
+            todo = self.nameless if "version" in value else self.todo
+            raise WrongType(f"{dict(value)!r} is not a {self.what}", path=path, given=value, todo=todo)
         for key in value:
             if key not in _KEYS:
                 raise UnknownName(f"key of a {self.what}", str(key), _KEYS, path=path)
@@ -282,6 +284,7 @@ class _Asked(_Declared):
     """How Python writes requirements: `(component, version, …)`; lists are several."""
 
     todo = "Give a name, a tuple (name, version, …), 'name:artifact', a Component subclass, or a list of such."
+    nameless = "Write (component, version), or the version {'_requires_': {name: {'version': …}}} over a declared one."
     nothing = "None"
 
     def _is_list(self, value: Any) -> bool:
