@@ -23,6 +23,13 @@ def row(uid: str, status: str = "finished", rate: Any = 0.1, loss: Any = 1.0, **
     } | more
 
 
+def test_a_setting_or_a_record_called_n_is_told_from_the_number_of_trials() -> None:
+    one, other = ({"uid": uid, **row(uid), "config.n": n, "records.n": 5} for uid, n in (("a", 1), ("b", 2)))
+
+    heading = table_lines(group_table(groups([one, other])))[0]
+    assert heading.split() == ["component", "config.n", "n", "loss", "records.n"]
+
+
 LOW, HIGH = pytest.approx(1.5 - 12.7062047362 / 2), pytest.approx(1.5 + 12.7062047362 / 2)
 
 

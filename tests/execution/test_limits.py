@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -173,6 +174,34 @@ def test_an_execution_waits_for_the_limit_says_so_and_goes_on(
     assert ml.Storage(storage)[str(execution)].waiting == {}
     assert locks.take(layout.limit_lease("license", "0")) is not None
     locks.close()
+
+
+def test_executions_on_ray_share_a_limit(project: World, ray_cluster: None, tmp_path: Path) -> None:
+    project(
+        LICENSED.replace(", tokens: {total: 2}", "").replace(", tokens: 1", ""),
+        train=f"""
+import os
+from machinable import Component
+
+
+class Train(Component):
+    def on_execute(self):
+        os.mkdir({str(tmp_path / "used")!r})  # fails if another trial has it
+        os.rmdir({str(tmp_path / "used")!r})
+""",
+    )
+    executions = []
+
+    def run() -> None:
+        executions.append(ml.execute(ml.Task("train").repeat(4), tmp_path / "out", engine="ray", progress=False))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [execution.status for execution in executions] == ["finished", "finished"]
 
 
 def test_a_limit_in_memory_counts_only_here_which_is_said(project: World, capsys: pytest.CaptureFixture[str]) -> None:

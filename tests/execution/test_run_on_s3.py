@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import machinable as ml
+from machinable.cli.main import main
 from machinable.results.pointers import find_pointer
 from machinable.storage.s3 import ObjectStoreFiles
 from tests.conftest import World
@@ -57,6 +58,27 @@ def test_a_requirement_is_computed_once_and_read_from_s3(project: World, url: st
     assert second.trials[0].read("x.json") == [1, 2, 3]
     leases = [found.path for found in first.files.walk("") if found.path.endswith(".lease")]
     assert leases == []
+
+
+def test_a_task_of_the_project_runs_on_s3_with_its_settings(
+    project: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESULTS", url)
+    tasks = (
+        "tasks:\n  study:\n    component: train\n    grid: {n: [1, 2]}\n    requires: {data: {version: {size: 5}}}\n"
+        "    tags: {study: s}\n    execution: {storage: '${RESULTS}', engine: processes:2}\n"
+    )
+    project(f"{DECLARATIONS.replace('- train: {', '- train: {n: 0, ')}{tasks}", nums=NUMS, train=TRAIN)
+
+    assert main(["execute", "study", "--quiet", "--seed", "OY1p1o"]) == 0
+
+    with ml.Storage(url) as storage:
+        stored = storage["OY1p1o"]
+        found = [(trial.component, trial.status, trial.tags.get("study"), trial.result) for trial in stored.trials]
+        assert stored.data["engine"]["given"] == "processes:2"
+        assert found == [("nums", "finished", None, None), *([("train", "finished", "s", 6)] * 2)]
+        assert [trial.config for trial in stored.trials] == [{"size": 5}, {"n": 1}, {"n": 2}]
+        assert storage.trials.where("tags.study=s").where("config.n=2")[0].uid == stored.trials[2].uid
 
 
 def test_a_lookup_is_one_request(project: World, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

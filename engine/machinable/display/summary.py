@@ -185,13 +185,15 @@ def group_table(found: Sequence[Group], *, intervals: bool = False) -> Table:
     settings = [key for key in keys if len({canonical(group.settings.get(key)) for group in found}) > 1]
     ended = list(dict.fromkeys(how for group in found for how in group.ended))
     columns = list(dict.fromkeys(column for group in found for column in group.figures))
+    taken = ["component", "n", *ended, *settings, *columns]
     headings: list[str] = []
     cells: list[list[str]] = [[] for _ in found]
     for column in columns:
         figures = [group.figures.get(column, {}) for group in found]
         has_deviation = any(one.get("sd") is not None for one in figures)
         has_interval = intervals and has_deviation
-        headings += [f"{column} ± sd" if has_deviation else column, *([f"{column} 95 %"] if has_interval else [])]
+        name = column if taken.count(column) == 1 else f"records.{column}"
+        headings += [f"{name} ± sd" if has_deviation else name, *([f"{name} 95 %"] if has_interval else [])]
         for texts, one in zip(cells, figures, strict=True):
             texts += interval_texts(one)[: 2 if has_interval else 1]
     rows = [
@@ -204,7 +206,14 @@ def group_table(found: Sequence[Group], *, intervals: bool = False) -> Table:
         ]
         for group, texts in zip(found, cells, strict=True)
     ]
-    return Table(["component", *settings, "n", *ended, *headings], rows)
+    names = [key if taken.count(key) == 1 else _full_name(key, found[0].rows) for key in settings]
+    return Table(["component", *names, "n", *ended, *headings], rows)
+
+
+def _full_name(setting: str, rows: Sequence[Row]) -> str:
+    """Return the name of a setting whose short one is that of another column."""
+    names = (f"{part}.{setting}" for part in ("config", "requires", "tags"))
+    return next((name for name in names if any(name in row for row in rows)), setting)
 
 
 def interval_texts(figures: Mapping[str, Any]) -> list[str]:
@@ -233,7 +242,7 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
     fields = [field for field in fields if field != "note"]  # it is in the last column
     records = [field for field in fields if field.startswith("records.")]
     settings = [field for field in fields if field not in records]
-    names = short_names(fields)
+    names = short_names([*fields, "seconds"])
 
     def text(field: str, value: Any) -> str:
         return exact(value) if field.startswith("config.") and value is not None else cell(value)
