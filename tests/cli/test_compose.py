@@ -61,6 +61,7 @@ def found(run: Run, *words: str) -> list[Any]:
         (["package.studies:made", "rate=3"], [("train", 3, [1, 2]), ("train", 3, [1, 2, 3])]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:an alternative has the configuration of an earlier one")
 def test_what_is_typed_after_a_task_applies_to_all_its_components(run: Run, words: list[str], trials: Any) -> None:
     assert found(run, *words) == trials
 

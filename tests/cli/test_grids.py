@@ -189,7 +189,8 @@ def test_alternatives_that_are_overridden_give_a_warning(run: Run) -> None:
     ran = run("execute", "train", "--grid", "@deep,null", "layers=[1]", "--grid", "half=1,2", "--dry")
     assert "2 of 4 alternatives have" in ran.err
     assert 'train with ~deep {"layers": [1], "half": 1} and {"layers": [1], "half": 1}.' in ran.err
-    assert "warning" not in run("execute", "train", "--grid", "_seed_=1,2", "--dry").err
+    for grid in ("_resources_.cpus=1,2", "_seed_=1,2"):
+        assert "warning" not in run("execute", "train", "--grid", grid, "--dry").err
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,6 @@ def again(task: ml.Task) -> ml.Task:
     ],
     ids=["empty", "levels", "versions", "tuple", "children", "checkpoint", "requires", "code"],
 )
-@pytest.mark.filterwarnings("ignore:an alternative has the configuration of an earlier one")
 def test_a_stored_task_gives_the_same_plan(task: ml.Task, tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(DECLARATIONS)
     restored = again(task)

@@ -329,7 +329,6 @@ def test_what_a_component_does_to_its_configuration_reaches_no_other_trial(tmp_p
     assert project.resolve("changes").to_dict() == {"n": 0, **expected}
 
 
-@pytest.mark.filterwarnings("ignore:an alternative has the configuration of an earlier one")
 def test_a_version_for_one_component_is_over_all_others_wherever_it_stands(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(
         "components:\n  - data=d: {n: 0, ~two: {n: 2}}\n  - net: {n: 1, _requires_: {a: data, b: [data, ~two]}}\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from operator import attrgetter
@@ -22,12 +22,16 @@ from machinable.errors import (
     UnknownName,
     listed,
     suggestion,
+    warn,
 )
 from machinable.plan.declared import declared_task
+from machinable.plan.plan import Plan
+from machinable.plan.spec import ComponentSpec
 from machinable.plan.task import Task, laid_over
 from machinable.project import Project
+from machinable.serialization import dumps
 
-__all__ = ["compose", "only_target", "task_components"]
+__all__ = ["TypedTask", "compose", "only_target", "task_components"]
 
 _TODO = "Name a Task, or a function without arguments that returns one: package.module:name."
 
@@ -47,8 +51,43 @@ def compose(project: Project, target: str, words: Sequence[str], grids: Sequence
     """
     task = _task(project, target)
     if task is None:
-        return Task().component(target, parse_version(words, project, [target], grids))
-    return laid_over(task, parse_version(words, project, task_components(task), grids))
+        return TypedTask().component(target, parse_version(words, project, [target], grids))
+    return TypedTask(laid_over(task, parse_version(words, project, task_components(task), grids)))
+
+
+class TypedTask(Task):
+    """A task of the command line: its plan warns of alternatives that have the same configuration."""
+
+    def plan(self, project: Any = None, seed: object = None, *, storage: str | None = None) -> Plan:
+        """Return the plan; see `Task.plan`."""
+        plan = super().plan(project, seed, storage=storage)
+        listed = [use.definition for use in plan.uses if not use.identity]
+        if len({definition.content for definition in listed}) == len(listed):
+            return plan
+        equal = list(_equal_pairs(listed))
+        if equal:
+            one, other = equal[0]
+            count = f"{len(equal):,} of {len(listed):,} alternatives have" if len(equal) > 1 else "an alternative has"
+            warn(
+                f"{count} the configuration of an earlier one, so only their seeds differ: {one.component} with "
+                f"{_written(one)} and {_written(other)}. To run a configuration several times, use --repeat"
+            )
+        return plan
+
+
+def _equal_pairs(listed: Sequence[ComponentSpec]) -> Iterator[tuple[ComponentSpec, ComponentSpec]]:
+    """Yield components that have the configuration of an earlier one, after that, but are written in another way."""
+    first: dict[str, ComponentSpec] = {}
+    for definition in listed:
+        earlier = first.setdefault(definition.content, definition)
+        if definition.version != earlier.version and "_seed_" not in _written(definition):
+            yield earlier, definition
+
+
+def _written(definition: ComponentSpec) -> str:
+    version = definition.version
+    elements = version if isinstance(version, (list, tuple)) else [version]
+    return " ".join("no version" if one is None else one if isinstance(one, str) else dumps(one) for one in elements)
 
 
 def only_target(project: Project) -> str:

@@ -321,29 +321,6 @@ class _Planner:
             if name not in self._used and not self.errors:
                 self._note(UnknownName("component of the plan", name, list(self._used), path="of"))
 
-    def warn_of_equal(self, listed: Sequence[int]) -> None:
-        """Warn of alternatives that are written differently but have the same configuration, so only seeds differ."""
-        listed = [number for number in listed if self.chosen[number] is None]
-        if len({self.uses[number].definition.content for number in listed}) == len(listed):
-            return
-        first: dict[str, int] = {}
-        equal = [
-            (number, first[content])
-            for number in listed
-            if first.setdefault(content := self.uses[number].definition.content, number) != number
-            and self.keys[number] != self.keys[first[content]]
-        ]
-        if equal:
-            one, other = (self.uses[number].definition for number in reversed(equal[0]))
-            count = f"{len(equal):,} of {len(listed):,} alternatives have" if len(equal) > 1 else "an alternative has"
-            self._warn(
-                [
-                    f"{count} the configuration of an earlier one, so only their seeds differ: {one.component} with "
-                    f"{_written(one.version)} and {_written(other.version)}. To run a configuration several times, "
-                    "write `repeat`"
-                ]
-            )
-
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """Add a listed component and return the number of its use, which is meaningless after an error."""
         found = self._resolve(asked.name, version, self._task_versions)
@@ -817,11 +794,6 @@ def _reserved_place(resolved: Resolved, key: str, name: str | None = None) -> Pl
         part = int(name) if isinstance(resolved.reserved[key], list) else name
         place = resolved.reserved_place(key, part)
     return place or resolved.reserved_place(key) or resolved.entry.place
-
-
-def _written(version: Plain) -> str:
-    elements = version if isinstance(version, (list, tuple)) else [version]
-    return " ".join("no version" if one is None else one if isinstance(one, str) else dumps(one) for one in elements)
 
 
 def _check_identity(workspace: Workspace, entry: Entry) -> None:
