@@ -254,6 +254,16 @@ def test_flags_of_levels_do_not_depend_on_their_order(levels: list[Any], expecte
     assert [trial.result for trial in ml.execute(task).trials] == expected
 
 
+def test_without_levels_their_seeds_are_that_of_the_repetition() -> None:
+    def reads(flags: Any) -> list[int]:
+        return [flags.REPEAT_SEED, flags.SPLIT_SEED, flags.PAIRED_SEED]
+
+    (alone,) = ml.execute(ml.Task(reads), seed="OY1p1o").trials
+    first, _ = ml.execute(ml.Task(reads).repeat(2), seed="OY1p1o").trials
+    assert alone.result == [alone.flags["PAIRED_SEED"]] * 3
+    assert first.result == [first.flags["REPEAT_SEED"], *[first.flags["PAIRED_SEED"]] * 2]
+
+
 def test_further_levels_of_a_name_have_its_next_number() -> None:
     def reads(flags: Any) -> list[Any]:
         names = ("REPEAT_SEED", "REPEAT_SEED_1", "REPEAT_SEED_2", "FOLD_NUMBER", "HOUSE_NUMBER")

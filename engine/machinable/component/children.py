@@ -83,7 +83,8 @@ def _levels_by_name(flags: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[
             number = f"_{counts[name]}" if counts[name] else ""
             found += [(f"{name}_{kind}{number}", f"{name}_{kind}{level}") for kind in ("SEED", "TOTAL", "NUMBER")]
             counts[name] += 1
-    return _WITHOUT_LEVELS, found
+    shared = [(f"{name}_SEED", "PAIRED_SEED") for name in ("REPEAT", "SPLIT") if not counts[name]]
+    return _WITHOUT_LEVELS, (found + shared if "PAIRED_SEED" in flags else found)
 
 
 _WITHOUT_LEVELS = {"REPEAT_NUMBER": 0, "REPEAT_TOTAL": 1, "SPLIT_NUMBER": 0, "SPLIT_TOTAL": 1}
