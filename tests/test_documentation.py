@@ -643,6 +643,14 @@ def test_the_modules_that_the_architecture_names_exist() -> None:
 # --- tables in which people look things up
 
 
+def test_the_keystrokes_of_usual_jobs_are_counted() -> None:
+    section = (ROOT / "docs" / "command-line.md").read_text().partition("### Usual jobs")[2].partition("###")[0]
+    counted = re.findall(r"\| `([^`]+)` \| (\d+) ", section)
+
+    assert len(counted) == 19  # ten jobs, one of which Hydra does not have
+    assert [int(number) for _, number in counted] == [len(command) for command, _ in counted]
+
+
 def test_every_command_has_its_section() -> None:
     from machinable.cli.commands import COMMANDS
 
