@@ -91,7 +91,7 @@ def test_values_are_checked_against_the_component_that_declares_them(run: Run) -
     [
         ("stdy", "no component or task named 'stdy'\n  searched in machinable.yaml\n  Did you mean 'study'?"),
         ("package.studies:needs", "the function package.studies:needs cannot be called without arguments: missing"),
-        ("package.studies:nothing", "the function package.studies:nothing returns an object of type NoneType, not a Task"),
+        ("package.studies:nothing", "the function package.studies:nothing returns an object of type NoneType, not"),
         ("package.studies:fails", "the function package.studies:fails has failed: KeyError: 'x'"),
         ("package.studies:Kind", "package.studies:Kind is the class Kind, not a Task"),
         ("package.studies:ml", "package.studies:ml is an object of type module, not a Task"),
