@@ -17,6 +17,7 @@ from machinable.execution.queue import Blocked
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.execution import trial_that_ended
 from machinable.results.pointers import Pointer
+from machinable.results.trial import Trial
 from machinable.serialization import Plain
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -160,6 +161,11 @@ class Ledger:
         """Record a trial that finished before its execution was killed without recording that."""
         row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "time": now()}
         self._append({**row, "seconds": outcome.seconds, "record": outcome.record})
+
+    def pruned_before(self, spec: TrialSpec, trial: Trial) -> None:
+        """Record a trial that was pruned before its execution was killed without recording that."""
+        row = {"event": "pruned", "uid": spec.uid, "attempt": trial.attempt, "time": now(), "seconds": trial.seconds}
+        self._append({**row, "record": trial.last_row, "because": trial.because or ""})
 
     def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> dict[str, Any]:
         """Record that an attempt failed."""

@@ -50,6 +50,7 @@ MARKED_HANDOFF_WINDOW = 0.2  # the same if it leaves a marker: all threads of th
 POLL_INTERVAL = 0.02  # seconds between two checks for workers
 MAX_LISTED = 5  # differences in a message
 _STAYS = ("finished", "reused", "unneeded", "pruned")
+_FAILED = ("failed", "blocked", "skipped")
 
 
 class Changes(Struct, frozen=True):
@@ -133,9 +134,9 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
         changed = set()  # finished trials stay as they are stored
     kept = [uid for uid in planned if uid in trials and uid not in changed]
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
-    # A search does not run again what has failed, because its sampler knows that.
-    stays = (*_STAYS, "failed", "blocked", "skipped") if isinstance(plan, SearchPlan) else _STAYS
-    finished = {uid for uid in kept if trials[uid].status in stays and uid not in reruns}
+    finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
+    if isinstance(plan, SearchPlan):  # what has failed does not run again, because the sampler knows that
+        finished |= {uid for uid in kept if trials[uid].event in _FAILED and not trials[uid].will_retry}
     doubtful = _doubtful(plan, policy, finished)
     while damaged := _damaged(stored, plan, trials, planned, finished, doubtful):
         finished -= damaged
@@ -503,6 +504,11 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
             continue
         if trial.status == "unneeded":
             results[plan.identity(index)] = None
+            continue
+        if trial.event in ("pruned", *_FAILED):
+            continue
+        if trial.status == "pruned":
+            ledger.pruned_before(plan[index], trial)
             continue
         is_requirement = bool(plan.uses[row.use].identity)
         if trial.source is not None:

@@ -84,7 +84,7 @@ class MLflowTool(Tool):
         for name, path in files.items():
             self._client.log_artifact(run, path, os.path.dirname(name) or None)
         self._states.add(state)
-        self._client.set_terminated(run, {"finished": "FINISHED", "interrupted": "KILLED"}.get(state, "FAILED"))
+        self._client.set_terminated(run, {"finished": "FINISHED", "failed": "FAILED"}.get(state, "KILLED"))
 
     def close(self) -> None:
         """End the run of the execution, and runs that have not ended."""

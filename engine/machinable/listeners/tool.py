@@ -49,7 +49,7 @@ class Tool:
 
         Args:
             uid: The trial.
-            state: "finished", "failed" or "interrupted".
+            state: "finished", "failed", "pruned" or "interrupted".
             files: The local paths of its artifacts by name.
             last: The numbers of its last row.
         """

@@ -90,7 +90,7 @@ class WeightsAndBiasesTool(Tool):
             for name, path in files.items():
                 artifact.add_file(path, name)
             run.log_artifact(artifact)
-        run.finish(exit_code=0 if state == "finished" else 1)
+        run.finish(exit_code=0 if state in ("finished", "pruned") else 1)
 
     def close(self) -> None:
         """End runs that have not ended."""

@@ -200,7 +200,17 @@ class Trial:
     source: str | None = _noted(
         "source", "The trial whose result was reused, as `OY1p1o/9c2EapVGXnPH`; None if this one ran."
     )
-    because: str | None = _noted("because", "The trial that blocked it, or the execution that was computing it.")
+
+    @property
+    def because(self) -> str | None:
+        """Why it was pruned; or the trial that blocked it, or the execution that was computing it."""
+        noted: str | None = self._event.get("because")
+        return self._fact("because") if noted is None and self.event in (None, "started") else noted
+
+    @property
+    def will_retry(self) -> bool:
+        """Whether it has failed, and another attempt was to follow."""
+        return bool(self._event.get("will_retry"))
 
     @property
     def has_begun(self) -> bool:
