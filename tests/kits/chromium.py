@@ -29,7 +29,7 @@ OPTIONS = (
     "--disable-dev-shm-usage",
     "--remote-debugging-port=0",
 )
-PATIENCE = 30.0  # seconds after which something that should appear has not
+PATIENCE = 20.0  # seconds after which something that should appear has not
 
 
 class Missing(AssertionError):
@@ -114,7 +114,10 @@ class Browser:
         script = f"""(() => {{ const e = document.querySelector({json.dumps(selector)});
             e.scrollIntoView({{block: "center", behavior: "instant"}});
             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
-        x, y = self.run(script)
+        self.click_at(*self.run(script))
+
+    def click_at(self, x: float, y: float) -> None:
+        """Click a place in the window."""
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from machinable.results.storage import Storage
 from tests.kits import chromium
 from tests.kits.chromium import Browser
 
@@ -27,6 +28,7 @@ components:
   - net:
       rate: 0.1
       _requires_: {data: data}
+  - waiting: {patience: 60}
 """
 DATA = """\
 from machinable import Component
@@ -35,6 +37,31 @@ from machinable import Component
 class Data(Component):
     def on_execute(self):
         self.store.write("numbers.json", [1, 2, 3])
+        self.store.write("page.html", "<script>document.title = 'hacked'</script>")
+        self.store.write("picture.svg", PICTURE.encode())
+        self.store.write("table.csv", [{"a": 1, "b": "<b>"}])
+
+
+PICTURE = (
+    "<svg xmlns='http://www.w3.org/2000/svg' width='40' height='30'><rect width='40' height='30' fill='green'/>"
+    "<script>document.title = 'hacked'</script></svg>"
+)
+"""
+WAITING = """\
+from pathlib import Path
+from time import sleep
+
+from machinable import Component
+
+
+class Waiting(Component):
+    def on_execute(self):
+        for step in ("one", "two"):
+            self.log.info("waiting for %s", step)
+            self.record["step"] = len(step)
+            self.record.save()
+            while not Path(step).exists():
+                sleep(0.02)
 """
 NET = """\
 from machinable import Component
@@ -89,6 +116,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "machinable.yaml").write_text(YAML)
     (directory / "data.py").write_text(DATA)
     (directory / "net.py").write_text(NET)
+    (directory / "waiting.py").write_text(WAITING)
     run("execute", "net", "--grid", "rate=0.1,0.2,0.5", "--repeat", "2", "--storage", "results", directory=directory)
     return directory
 
@@ -111,9 +139,12 @@ def tab(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Br
 @pytest.fixture(autouse=True)
 def _nothing_is_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
     """Check after each test that scripts had no error, and that nothing was asked of another host."""
-    yield
-    if "tab" in request.fixturenames:
+    if "tab" not in request.fixturenames:
+        yield
+    else:
         tab, server = request.getfixturevalue("tab"), request.getfixturevalue("server")
+        tab.console.clear()
+        yield
         assert tab.console == []
         places = (server.home, server.home.replace("http", "ws", 1), "data:", "blob:")
         assert [url for url in tab.requests if not url.startswith(places)] == []
@@ -186,7 +217,158 @@ def test_two_trials_are_chosen_for_a_comparison(tab: Browser, server: Server) ->
     assert tab.run("document.querySelector('.chosen a').getAttribute('href')").startswith("/compare?one=")
 
 
-@pytest.mark.parametrize("path", ["/", "/trials", "/trials?by=config.rate"])
+def trial_of(project: Path, condition: str) -> str:
+    """Return `ID/UID` of the first trial that satisfies a condition."""
+    with Storage(project / "results") as storage:
+        trial = storage.trials.where(condition)[0]
+        return f"{trial.execution}/{trial.uid}"
+
+
+def test_an_execution_has_its_graph_of_requirements_and_its_trials(tab: Browser, server: Server, project: Path) -> None:
+    name = trial_of(project, "component=net").partition("/")[0]
+
+    text = shown(tab, server, f"/execution/{name}", "Requirements")
+
+    assert "machinable execute net" in text and "7 trials" in text
+    tab.wait("document.querySelector('.chart canvas')")
+
+
+def test_a_trial_shows_what_it_has_written_and_nothing_of_it_runs(tab: Browser, server: Server, project: Path) -> None:
+    text = shown(tab, server, f"/trial/{trial_of(project, 'config.rate=0.1 and component=net')}", "rate 0.1")
+    assert "<img src=x onerror=document.title='hacked'> red" in text and "required by" not in text
+    tab.wait("document.querySelectorAll('.chart.small canvas').length == 1")
+
+    text = shown(tab, server, f"/trial/{trial_of(project, 'component=data')}", "picture.svg")
+    assert "<script>document.title = 'hacked'</script>" in text and "required by" in text
+    tab.wait("document.querySelector('.artifact img')?.naturalWidth == 40")
+    assert "hacked" not in tab.run("document.title")
+
+
+def test_a_failed_trial_shows_its_error_and_the_command_that_runs_it_again(
+    tab: Browser, server: Server, project: Path
+) -> None:
+    text = shown(tab, server, f"/trial/{trial_of(project, 'status=failed')}", "run it again")
+
+    assert "ValueError: too fast: <script>alert(1)</script>" in text
+    assert "machinable execute net rate=0.5 --repeat 1 --storage" in text
+
+
+def test_failures_are_listed_by_kind(tab: Browser, server: Server) -> None:
+    text = shown(tab, server, "/failures", "2 × ValueError: too fast")
+
+    assert "all with rate=0.5" in text and "machinable execute net" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "95 % interval of loss by row"),
+        ("?kind=scatter&x=config.rate&metric=records.loss", "Loss by rate, n = 4."),
+        ("?kind=bars&metric=records.loss&where=component%3Dnet", "95 % interval of loss, n = 2"),
+        ("?kind=parallel", "axes of parallel coordinates"),
+        ("?kind=heatmap&x=config.rate&by=component&metric=records.loss", "Mean of loss by rate and component"),
+    ],
+)
+def test_charts_are_drawn(tab: Browser, server: Server, query: str, text: str) -> None:
+    shown(tab, server, f"/charts{query}", text)
+
+    tab.wait("document.querySelector('.chart canvas')?.width > 300")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?metric=records.los", "records.loss"),
+        ("?metric=records.loss&kind=pie", "no kind named 'pie'"),
+        ("?metric=records.loss&smooth=x", "smooth is 'x'"),
+        ("?where=status%3Dpending", "there are no trials to draw"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(tab: Browser, server: Server, query: str, message: str) -> None:
+    shown(tab, server, f"/charts{query}", message)
+
+
+def test_a_dot_leads_to_its_trial(tab: Browser, server: Server) -> None:
+    shown(tab, server, "/charts?kind=scatter&x=config.rate&where=config.rate%3D0.1", "Loss by rate")
+    tab.wait("document.querySelector('.chart canvas')?.width > 300")
+
+    tab.wait(
+        """(() => { const e = document.querySelector('.chart'), c = getElement(+e.id.slice(1)).chart;
+        if (!c.getOption().series?.length) return false;
+        window.dot = c.convertToPixel({seriesIndex: 0}, c.getOption().series[0].data[0].value);
+        return window.dot; })()"""
+    )
+    x, y = tab.run(
+        "(r => [r.x + dot[0], r.y + dot[1]])(document.querySelector('.chart canvas').getBoundingClientRect())"
+    )
+    tab.click_at(x, y)
+
+    tab.wait_for("Configuration")
+    assert tab.run("location.pathname").startswith("/trial/")
+
+
+def test_two_sides_are_compared(tab: Browser, server: Server, project: Path) -> None:
+    one, other = (trial_of(project, f"component=net and config.rate={rate}") for rate in (0.1, 0.5))
+
+    text = shown(tab, server, f"/compare?one={one}&other={other}", "Configuration")
+
+    assert re.search(r"rate\s+0\.1\s+0\.5", text) and "Results that differ" in text
+    shown(tab, server, f"/compare?one={one}&other=nothing", "there is no execution 'nothing'")
+
+
+def test_a_running_execution_updates_by_itself(tab: Browser, server: Server, project: Path) -> None:
+    command = [sys.executable, "-m", "machinable", "execute", "waiting", "--storage", "results", "--quiet"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        shown(tab, server, "/", "1 running")
+        place = trial_of(project, "component=waiting")
+        text = shown(tab, server, f"/trial/{place}", "waiting for one")
+        assert "waiting for two" not in text
+        (project / "one").touch()
+        tab.wait_for("waiting for two")
+        (project / "two").touch()
+        tab.wait("document.querySelector('.head .state').innerText == 'finished'")
+    finally:
+        for step in ("one", "two"):
+            (project / step).touch()
+        process.wait(60)
+
+
+def fetched(tab: Browser, path: str) -> tuple[int, str, str | None]:
+    """Return status, content and policy of an address, asked by the page itself."""
+    found = tab.run(
+        f"fetch({path!r}).then(async r => [r.status, await r.text(), r.headers.get('content-security-policy')])"
+    )
+    return found[0], found[1], found[2]
+
+
+def test_an_artifact_is_sent_without_a_way_to_run_and_nothing_else_is_sent(
+    tab: Browser, server: Server, project: Path
+) -> None:
+    shown(tab, server, "/", "2 failed")
+    place = trial_of(project, "component=data")
+
+    status, text, policy = fetched(tab, f"/artifact/{place}/page.html")
+    assert (status, text) == (200, "<script>document.title = 'hacked'</script>")
+    assert policy is not None and policy.startswith("sandbox; default-src 'none'")
+    tab.open(f"{server.home}/artifact/{place}/picture.svg")
+    assert tab.run("document.title") == ""
+    shown(tab, server, "/", "2 failed")
+    tab.console.clear()  # the sandbox has refused the script
+    for name in ("..%2Fstatus.json", "%2e%2e/trial.json", "..%5cstatus.json", "%2Fetc%2Fpasswd", "none.txt", "a%00b"):
+        status, text, _ = fetched(tab, f"/artifact/{place}/{name}")
+        assert status == 404 and '"state"' not in text and "root:" not in text
+    for path in (f"/artifact/{place.partition('/')[0]}/..%2F../x", "/artifact/..%2f..%2fetc/x/passwd"):
+        assert fetched(tab, path)[0] == 404
+    tab.console.clear()  # a line for each 404
+
+
+def test_pages_of_what_does_not_exist_say_so(tab: Browser, server: Server) -> None:
+    shown(tab, server, "/execution/nothing", "there is no execution 'nothing'")
+    shown(tab, server, "/trial/nothing/x", "there is no execution 'nothing'")
+
+
+@pytest.mark.parametrize("path", ["/", "/trials", "/trials?by=config.rate", "/charts", "/compare", "/failures"])
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_phone_no_page_is_wider_than_the_window(tab: Browser, server: Server, path: str, dark: bool) -> None:
     tab.resize(390, 844, dark=dark, phone=True)

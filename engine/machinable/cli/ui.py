@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 
-from machinable.cli.output import message
+from machinable.cli.output import message, rerun_command
 from machinable.cli.targets import chosen_storage
 from machinable.display.terminal import echo
+from machinable.results.execution import Execution
 from machinable.results.storage import Storage
+from machinable.results.trial import Trial
 from machinable.ui.server import serve
 
 __all__ = ["ui_command"]
@@ -32,7 +34,10 @@ def ui_command(storages: tuple[str, ...], port: int, edit: bool, opens: bool) ->
             else:
                 message("open this URL in a browser; Ctrl-C ends the page")
 
-        serve(storage, port=port, may_edit=edit, announce=announce)
+        def rerun(execution: Execution, trial: Trial) -> str | None:
+            return rerun_command(execution, trial, execution.storage)
+
+        serve(storage, port=port, may_edit=edit, rerun=rerun, announce=announce)
 
 
 def _open(url: str, directory: Path) -> None:

@@ -18,7 +18,7 @@ from machinable.storage.cleanup import is_held
 from machinable.storage.documents import EVENT, readable_rows
 from machinable.storage.files import Files
 
-__all__ = ["Follower", "News"]
+__all__ = ["Follower", "GrowingFile", "News"]
 
 Kind: TypeAlias = Literal["event", "row", "log", "output"]
 
@@ -56,7 +56,7 @@ class Follower:
         self._reader = reader = execution._reader
         self._uid = uid
         self._clock = clock
-        self._ledger = _GrowingFile(reader.files, layout.join(reader.name, layout.LEDGER), is_continued=True)
+        self._ledger = GrowingFile(reader.files, layout.join(reader.name, layout.LEDGER), is_continued=True)
         self._watched: dict[str, _Watched] = {}
         self._last_heartbeat = _seconds(reader.data["started"])
         self._began: dict[str, float] = {}
@@ -133,11 +133,11 @@ class _Watched:
         self._uid = uid
         self._files = reader.files
         self._trial = layout.join(reader.name, layout.trial(uid))
-        self._texts: dict[Kind, _GrowingFile] = {
-            "log": _GrowingFile(self._files, layout.join(self._trial, layout.LOG)),
-            "output": _GrowingFile(self._files, layout.join(self._trial, layout.OUTPUT)),
+        self._texts: dict[Kind, GrowingFile] = {
+            "log": GrowingFile(self._files, layout.join(self._trial, layout.LOG)),
+            "output": GrowingFile(self._files, layout.join(self._trial, layout.OUTPUT)),
         }
-        self._rows: dict[str, _GrowingFile] = {}
+        self._rows: dict[str, GrowingFile] = {}
         self._time = self._began = began
 
     def news(self, now: float, last: int | None, *, whole: bool) -> Iterator[News]:
@@ -146,7 +146,7 @@ class _Watched:
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
                 path = layout.join(self._trial, layout.scope_file(scope))
-                self._rows[scope] = _GrowingFile(self._files, path, is_continued=True)
+                self._rows[scope] = GrowingFile(self._files, path, is_continued=True)
         for scope, growing in self._rows.items():
             for row in readable_rows(growing.lines(last=last)):
                 self._time = row["_timestamp"] if isinstance(row.get("_timestamp"), float) else self._time
@@ -160,7 +160,7 @@ class _Watched:
                 yield News(self._time or now, self._uid, kind, text)
 
 
-class _GrowingFile:
+class GrowingFile:
     """Read the new lines of a growing file and of its numbered parts. A replaced file is read from its start.
 
     If it `is_continued`, a file that replaces it begins with lines of the former one, which are not new: a process that

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidValue, NotAvailable
-from machinable.ui.access import TOKEN, Access
+from machinable.errors import InvalidValue, MachinableError, NotAvailable
+from machinable.ui.access import ARTIFACT_POLICY, TOKEN, Access
 from machinable.ui.catalog import Catalog
 
 if TYPE_CHECKING:
     from machinable.results.storage import Storage
+    from machinable.ui.execution import RerunCommand
     from machinable.ui.site import Site
 
 __all__ = ["serve"]
@@ -21,13 +23,14 @@ HOST = "127.0.0.1"
 GRACE = 2  # seconds that open connections have when the server ends
 
 
-def serve(storage: Storage, *, port: int, may_edit: bool, announce: Callable[[str], None]) -> None:
+def serve(storage: Storage, *, port: int, may_edit: bool, rerun: RerunCommand, announce: Callable[[str], None]) -> None:
     """Show a storage until the process is interrupted.
 
     Args:
         storage: The storage.
         port: The port, 0 for a free one.
         may_edit: Whether tags and notes can be added.
+        rerun: Returns the command that runs a trial again, None if there is none.
         announce: Is called with the URL once the server listens.
 
     Raises:
@@ -44,7 +47,7 @@ def serve(storage: Storage, *, port: int, may_edit: bool, announce: Callable[[st
     with _listening(port) as listener:
         number = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
-        site = Site(Catalog(storage), may_edit=may_edit)
+        site = Site(Catalog(storage), may_edit=may_edit, rerun=rerun)
         app = Access(_application(site), token, f"machinable_{number}")
         # The access log would have the token.
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE)
@@ -76,11 +79,29 @@ def _application(site: Site) -> Any:
     from nicegui import ui
 
     from machinable.ui.html import style
-    from machinable.ui.pages import executions, trials
+    from machinable.ui.pages import charts, comparison, execution, executions, failures, trial, trials
 
-    for page in (executions, trials):
+    for page in (executions, execution, trials, trial, charts, comparison, failures):
         page.add(site)
     ui.add_css(style(), shared=True)
     application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    application.get("/artifact/{name}/{uid}/{artifact:path}")(partial(_artifact, site))
     ui.run_with(application, title="machinable", dark=None, tailwind=False, show_welcome_message=False)
     return application
+
+
+async def _artifact(site: Site, name: str, uid: str, artifact: str) -> Any:
+    """Return the content of an artifact: pictures and text to look at, anything else as a file."""
+    from fastapi.responses import PlainTextResponse, StreamingResponse
+
+    from machinable.ui.artifacts import content_type, pieces
+
+    try:
+        size, content = await site.ask(lambda catalog: pieces(catalog.trial(name, uid), artifact))
+    except MachinableError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    kind = content_type(artifact)
+    headers = {"content-length": str(size), "content-security-policy": ARTIFACT_POLICY, "cache-control": "no-store"}
+    if kind is None:
+        headers["content-disposition"] = "attachment"
+    return StreamingResponse(content, media_type=kind or "application/octet-stream", headers=headers)

@@ -11,6 +11,7 @@ from nicegui import ui
 
 from machinable.errors import MachinableError
 from machinable.ui.catalog import PERIOD, Catalog
+from machinable.ui.execution import RerunCommand
 from machinable.ui.html import render
 
 __all__ = ["PATIENCE", "Live", "Site", "parameters"]
@@ -18,7 +19,13 @@ __all__ = ["PATIENCE", "Live", "Site", "parameters"]
 _T = TypeVar("_T")
 
 PATIENCE = 600  # seconds that a page may take, such as for sorting by a value in the files of 100,000 trials
-VIEWS = {"Executions": "/", "Trials": "/trials"}
+VIEWS = {
+    "Executions": "/",
+    "Trials": "/trials",
+    "Charts": "/charts",
+    "Compare": "/compare",
+    "Failures": "/failures",
+}
 
 
 class Site:
@@ -26,11 +33,13 @@ class Site:
 
     Attributes:
         may_edit: Whether tags and notes can be added.
+        rerun: Returns the command that runs a trial again.
     """
 
-    def __init__(self, catalog: Catalog, *, may_edit: bool) -> None:
+    def __init__(self, catalog: Catalog, *, may_edit: bool, rerun: RerunCommand) -> None:
         self._catalog = catalog
         self.may_edit = may_edit
+        self.rerun = rerun
         # One thread: executions are read by one at a time, and the server still answers.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="storage")
 
@@ -68,6 +77,10 @@ class Site:
             await self.ask(lambda catalog: None)
             ui.navigate.reload()
 
+    def repeat(self, act: Callable[[], Awaitable[object]]) -> None:
+        """Call a function again and again while the page is open."""
+        ui.timer(PERIOD, act, immediate=False)
+
     async def live(self, build: Callable[[Catalog], str], classes: str = "") -> Live:
         """Show HTML that is made from the catalog, and again whenever something has changed."""
         shown = Live(self, build, classes)
@@ -83,7 +96,7 @@ class Live:
         self._build = build
         self._changes = -1
         self.element = ui.html("", sanitize=True).classes(classes)
-        ui.timer(PERIOD, self._look, immediate=False)
+        site.repeat(self._look)
 
     async def _look(self) -> None:
         if await self._site.ask(lambda catalog: catalog.changes) != self._changes:
