@@ -16,7 +16,8 @@ __all__ = ["Graph", "Node", "graph", "graph_options"]
 
 # More trials are not shown one by one: there is one node for each component.
 MAX_NODES, MAX_ROWS = 40, 12
-_WORST = ("failed", "blocked", "running", "interrupted", "pending", "skipped", "unneeded", "pruned", "finished", "reused")
+_BAD = ("failed", "blocked", "running", "interrupted", "pending", "skipped")
+_WORST = (*_BAD, *(state for state in STATES if state not in (*_BAD, "finished", "reused")), "finished", "reused")
 _COLOURS = {
     "finished": "#2f9e5b",
     "reused": "#2f9e5b",
