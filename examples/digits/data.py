@@ -58,4 +58,5 @@ class DigitsData(Mixin):
 
     def split_digits(self) -> Split:
         """Return the split of the data set that the configuration describes."""
-        return split(self.config.data.test_share, self.config.data.split)
+        seed = self.config.data.split
+        return split(self.config.data.test_share, self.flags.PAIRED_SEED if seed is None else seed)

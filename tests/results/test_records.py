@@ -93,3 +93,13 @@ def test_a_missing_pandas_is_one_clear_line(files: Files, monkeypatch: pytest.Mo
         Records(files, "t").frame()
 
     assert str(caught.value) == "a frame needs pandas\n  Install it: pip install 'machinable-engine[frames]'"
+
+
+def test_a_notebook_shows_rows_as_an_escaped_table() -> None:
+    files = MemoryFiles()
+    files.write("t/records/default.jsonl", b'{"<b>": "<i>", "loss": 0.1, "_timestamp": 5}\n' + b'{"loss": 0.2}\n' * 50)
+
+    shown = Records(files, "t")._repr_html_()
+
+    assert shown.startswith("<table><thead><tr><th>&lt;b&gt;</th><th>loss</th></tr></thead>")
+    assert (shown.count("<tr>"), shown[-36:]) == (41, "</table><p>… the last 40 of 51 rows</p>"[-36:])

@@ -300,3 +300,4 @@ def test_a_notebook_shows_the_newest_executions_and_nothing_runs_in_it(tmp_path:
     assert f"<td>OY1p1o</td><td>{format_time(time(0))}</td><td>finished</td><td>1</td><td>&lt;b&gt;</td>" in shown
     assert "<td>&lt;script&gt;</td>" in shown and "<script>" not in shown
     assert shown.endswith("<p>… and 2 older</p>")
+    assert shown.endswith(Storage(tmp_path).executions._repr_html_())

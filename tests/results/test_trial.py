@@ -356,3 +356,16 @@ def test_an_execution_json_with_text_in_place_of_a_mapping_is_damaged(files: Fil
     trial.execution.refresh()
     with pytest.raises(Damaged, match=rf"execution\.json cannot be read: {key} is text, not a mapping"):
         _ = trial.execution.data
+
+
+def test_a_notebook_shows_the_facts_of_a_trial(files: Files) -> None:
+    trial = only(files, [started(0), failed(0, loss=0.5)], config={"net": "<b>", "_token": "hidden"})
+    write(files, f"{PLACE}/status.json", status("failed", error=ERROR | {"message": "no <data>"}))
+
+    shown = trial._repr_html_()
+
+    assert f"<td>trial</td><td>{FOLDER}/{uid(0)}</td>" in shown
+    assert "<td>config.net</td><td>&lt;b&gt;</td>" in shown and "hidden" not in shown
+    assert "<td>last row.loss</td><td>0.5</td>" in shown
+    assert "<td>error</td><td>ValueError: no &lt;data&gt;</td>" in shown
+    assert "<td>status</td><td>pending</td>" in only(MemoryFiles(), [])._repr_html_()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
 from typing import Any
 
 from machinable.serialization import dumps
 
-__all__ = ["cell", "flatten", "html_table", "text_table"]
+__all__ = ["cell", "exact_text", "flatten", "html_table", "short_text", "text_table"]
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
@@ -24,6 +25,20 @@ def cell(value: Any, width: int = 30) -> str:
     """Return a value as text that fits into a table."""
     text = value if isinstance(value, str) else dumps(value)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def exact_text(value: Any) -> str:
+    """Return a value with all digits: text unchanged, dates in ISO-8601, anything else as JSON."""
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return value if isinstance(value, str) else str(value) if isinstance(value, timedelta) else dumps(value)
+
+
+def short_text(value: Any) -> str:
+    """Return a value as text, with 6 digits of a float; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if type(value) is float else exact_text(value)
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

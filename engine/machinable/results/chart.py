@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName, listed
+from machinable.plan.table import short_text
 from machinable.results.conditions import comparable, in_order
 from machinable.results.query import as_float, find_field, is_number, known_fields, mean, spread, states
 from machinable.results.records import DEFAULT
@@ -23,7 +24,7 @@ from machinable.results.repetitions import (
     separate_values,
 )
 from machinable.results.summary import t_interval
-from machinable.results.tables import format_cell, short_headings, short_text
+from machinable.results.tables import format_cell, short_headings
 from machinable.results.trial import Trial
 
 __all__ = [

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from machinable.errors import NotAvailable, UnknownName
+from machinable.plan.table import html_table, short_text
 from machinable.results.reader import not_stored
 from machinable.storage import layout
 from machinable.storage.documents import read_rows
@@ -15,6 +16,7 @@ from machinable.storage.files import Files
 __all__ = ["Records", "data_frame"]
 
 DEFAULT = "default"
+MAX_LISTED = 40  # rows in a notebook
 
 
 def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
@@ -60,6 +62,13 @@ class Records(Sequence[Mapping[str, Any]]):
 
     def __repr__(self) -> str:
         return f"<Records {self.scope}: {len(self)} row{'' if len(self) == 1 else 's'}>"
+
+    def _repr_html_(self) -> str:
+        columns = [name for name in self.columns if name != "_timestamp"]
+        shown = self.rows if len(self) <= MAX_LISTED else self.rows[-MAX_LISTED:]
+        cells = [["" if row.get(name) is None else short_text(row[name]) for name in columns] for row in shown]
+        more = f"<p>… the last {MAX_LISTED} of {len(self):,} rows</p>" if len(self) > MAX_LISTED else ""
+        return html_table(columns, cells) + more
 
     @property
     def last(self) -> Any:

@@ -55,6 +55,19 @@ def _are_newest(executions: list[Execution], limit: int, stored: float) -> bool:
     return datetime.fromisoformat(oldest).timestamp() > stored + CLOCK_DIFFERENCE
 
 
+class _Executions(list[Execution]):
+    """Executions that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for one in self[:MAX_LISTED]:
+            with LeavingOut(one.files, str(one)):
+                components = ", ".join(dict.fromkeys(trial.component for trial in one.trials))
+                rows.append([str(one), format_time(one.started), one.status, str(len(one)), one.name or "", components])
+        more = f"<p>… and {len(self) - MAX_LISTED:,} older</p>" if len(self) > MAX_LISTED else ""
+        return html_table(["execution", "started", "status", "trials", "name", "components"], rows) + more
+
+
 class Storage:
     """Read the executions stored under a URL, or under several as one. It shows the current state and changes nothing.
 
@@ -98,7 +111,7 @@ class Storage:
     @property
     def executions(self) -> list[Execution]:
         """All executions, newest first."""
-        found = self.newest()[0]
+        found = _Executions(self.newest()[0])
         if not found and (hint := self.hint()):
             warn(f"there is no execution in {self.url}. {hint}")
         return found
@@ -235,14 +248,7 @@ class Storage:
     def _repr_html_(self) -> str:
         from html import escape
 
-        executions, rows = self.executions, []
-        for one in executions[:MAX_LISTED]:
-            with LeavingOut(one.files, str(one)):
-                components = ", ".join(dict.fromkeys(trial.component for trial in one.trials))
-                rows.append([str(one), format_time(one.started), one.status, str(len(one)), one.name or "", components])
-        more = f"<p>… and {len(executions) - MAX_LISTED:,} older</p>" if len(executions) > MAX_LISTED else ""
-        headings = ["execution", "started", "status", "trials", "name", "components"]
-        return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
+        return f"<p><code>{escape(self.url)}</code></p>{_Executions(self.executions)._repr_html_()}"
 
     def close(self) -> None:
         """Close connections. It may be called twice."""

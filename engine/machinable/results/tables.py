@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import date, time, timedelta
 from typing import Any
 
 from machinable.errors import NotAvailable
+from machinable.plan.table import exact_text, short_text
 from machinable.results.conditions import in_order
 from machinable.results.query import is_number
 from machinable.results.records import data_frame
-from machinable.serialization import dumps
 
-__all__ = ["Tabular", "exact_text", "format_cell", "short_headings", "short_text", "sorted_rows"]
+__all__ = ["Tabular", "format_cell", "short_headings", "sorted_rows"]
 
 _MAX_WIDTH = 40  # characters of a cell
 
@@ -130,20 +129,6 @@ def short_headings(headings: Sequence[str]) -> list[str]:
             return names
         for i in ambiguous:
             counts[i] += 1
-
-
-def exact_text(value: Any) -> str:
-    """Return a value with all digits: text unchanged, dates in ISO-8601, anything else as JSON."""
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    return value if isinstance(value, str) else str(value) if isinstance(value, timedelta) else dumps(value)
-
-
-def short_text(value: Any) -> str:
-    """Return a value as text, with 6 digits of a float; empty for None."""
-    if value is None:
-        return ""
-    return f"{value:.6g}" if type(value) is float else exact_text(value)
 
 
 def format_cell(value: Any) -> str:

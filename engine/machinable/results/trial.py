@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored, Refused
 from machinable.named_values import NamedValues
+from machinable.plan.table import flatten, html_table, short_text
 from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import Available, Input, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
@@ -20,6 +21,7 @@ from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.streams import read_text
+from machinable.units import format_time
 
 if TYPE_CHECKING:
     from machinable.config.config import Config
@@ -66,6 +68,22 @@ class Trial:
 
     def __repr__(self) -> str:
         return f"<Trial {self.uid}: {self.component}, {self.status}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "trial": f"{self.execution}/{self.uid}",
+            "component": self.component,
+            "status": self.status,
+            "started": self.started and format_time(self.started),
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "config": self.config.to_dict(evaluate=False, hidden=False),
+            "last row": {name: value for name, value in (self.last_row or {}).items() if not name.startswith("_")},
+            "files": ", ".join(self.files) if self.has_begun else "",
+            "error": self.error and f"{self.error.get('type')}: {self.error.get('message')}",
+        }
+        leaves = {name: value for name, value in flatten(facts).items() if value not in (None, "", {})}
+        return html_table(["", ""], [[name, short_text(value)] for name, value in leaves.items()])
 
     @property
     def _row(self) -> dict[str, Any]:
