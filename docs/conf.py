@@ -104,7 +104,7 @@ def link_from_included(app: Any, path: Path, parent: str, content: list[str]) ->
     text = re.sub(r"\]\(examples/(\w+)/README\.md", r"](/examples/\1.md", text)
     text = re.sub(r"\]\(([A-Z]+)\.md", lambda found: f"]({found[1].lower()}.md", text)
     text = re.sub(r"\]\(\.\./(\w+)/README\.md", r"](\1.md", text)
-    content[0] = re.sub(r"\]\((\w+\.py)\)", rf"](../{path.parent.as_posix()}/\1)", text)
+    content[0] = re.sub(r"\]\((\w+\.(?:py|ipynb))\)", rf"](../{path.parent.as_posix()}/\1)", text)
 
 
 def setup(app: Any) -> None:
