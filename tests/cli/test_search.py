@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import machinable as ml
+from machinable.cli.search import check_words, with_search
+from machinable.errors import MachinableError, MalformedText
 from tests.cli.conftest import Run
 
 YAML = """\
@@ -87,3 +91,87 @@ def test_options_that_make_no_search_are_refused(words: tuple[str, ...], message
 
     assert ran.code == 2
     assert message in ran.err
+
+
+# what the options mean, and where they are wrong
+
+GIVEN: dict[str, Any] = {"tune": ("rate=uniform(0,1)",), "samples": 3, "metric": "records.loss.last", "mode": "min"}
+
+
+def test_options_describe_a_search() -> None:
+    task = with_search(
+        ml.Task("net"),
+        {
+            **GIVEN,
+            "tune": ("rate=loguniform(1e-4,1e-1)", " hidden = choice([32],[64,64])", "~=choice(~a,~b)"),
+            "sampler": "{tpe: {multivariate: true}}",
+            "prune": "{asha: {reduction: 4}}",
+            "repeats": 2,
+            "stop": None,
+            "search_timeout": 60.0,
+        },
+    )
+
+    assert task.search is not None
+    assert task.search.space == {
+        "rate": {"loguniform": [1e-4, 1e-1]},
+        "hidden": {"choice": [[32], [64, 64]]},
+        "~": {"choice": ["~a", "~b"]},
+    }
+    assert (task.search.sampler, task.search.prune) == ({"tpe": {"multivariate": True}}, {"asha": {"reduction": 4}})
+    assert (task.search.samples, task.search.timeout, task.levels[0].total) == (3, 60.0, 2)
+
+
+def test_options_change_a_part_of_the_search_of_a_task() -> None:
+    task = ml.Task("net").tune({"rate": ml.uniform(0, 1)}, "records.loss.last", "min", 50, prune="asha")
+
+    changed = with_search(task, {"samples": 5, "tune": ("size=randint(1,8)",)})
+
+    assert changed.search is not None
+    assert (changed.search.samples, changed.search.prune) == (5, "asha")
+    assert list(changed.search.space) == ["rate", "size"]
+    assert task.search is not None
+    assert task.search.samples == 50
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tune": ("rate=uniform(0,1",)},
+            "command line:1:24: the parenthesis of uniform is not closed\n  in --tune rate\n"
+            "    1 | --tune rate=uniform(0,1\n                               ^\n  Write uniform(0,1).",
+        ),
+        ({"tune": ("rate=uniform(1,0)",)}, "command line:1:13: the lower bound of uniform(1, 0) is not less than"),
+        ({"tune": ("rate=log_uniform(0,1)",)}, "command line:1:13: no domain named 'log_uniform'"),
+        ({"tune": ("rate",)}, "--tune 'rate' is not KEY=DOMAIN"),
+        ({"tune": ("=uniform(0,1)",)}, "--tune '=uniform(0,1)' is not KEY=DOMAIN"),
+        ({"tune": ("a=uniform(0,1)", "a=uniform(0,2)")}, "--tune gives 'a' twice"),
+        ({"tune": ()}, "--samples needs a search"),
+        ({"sampler": "tep"}, "no sampler named 'tep'\n  Did you mean 'tpe'?"),
+        ({"sampler": "{tpe: {multi: true}}"}, "the sampler 'tpe' takes no multi"),
+        ({"prune": "{asha: {first: 0}}"}, "first of the pruner 'asha' is 0"),
+    ],
+)
+def test_what_is_wrong_is_refused_at_its_place(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MachinableError) as raised:
+        with_search(ml.Task("net"), {**GIVEN, **options})
+
+    assert message in str(raised.value)
+
+
+def test_a_sampler_with_options_that_are_not_yaml_is_refused() -> None:
+    with pytest.raises(MalformedText, match="this is not YAML"):
+        with_search(ml.Task("net"), {**GIVEN, "sampler": "{tpe: "})
+
+
+@pytest.mark.parametrize("word", ["rate=0.3", "rate.start=0.3"])
+def test_a_key_has_either_a_value_or_a_domain(word: str) -> None:
+    task = with_search(ml.Task("net"), GIVEN)
+
+    with pytest.raises(MachinableError) as raised:
+        check_words(task, ["@deep", word], ["@deep", word])
+
+    assert str(raised.value).startswith(f"command line:1:7: {word[:-4]!r} has a value, and the search tries others for")
+    check_words(task, ["rates=3", "@rate"], ["rates=3", "@rate"])
+    check_words(ml.Task("net"), ["rate=0.3"], ["rate=0.3"])

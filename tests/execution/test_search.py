@@ -230,6 +230,14 @@ def test_a_dry_run_shows_the_first_ten_samples(directory: Path, capsys: pytest.C
     assert "20 trials" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "stop", [{"records.accuracy.last": 0.9}, "records.accuracy.last > 0.9", {"records.loss.last": 0.1, "result.x": 1}]
+)
+def test_stop_names_a_field_that_trials_have(stop: Any, directory: Path) -> None:
+    with pytest.raises(UnknownName, match=r"(?s)no field named .* has finished without it, so the search would not"):
+        run(search(stop=stop))
+
+
 # --- pruning
 
 
@@ -269,7 +277,7 @@ def interrupting(after: int) -> Any:
     ended: list[str] = []
 
     def listen(event: events.Event) -> None:
-        if isinstance(event, (events.TrialFinished, events.TrialPruned)):
+        if isinstance(event, (events.TrialFinished, events.TrialFailed, events.TrialPruned)):
             ended.append(event.uid)
             if len(ended) == after:
                 raise KeyboardInterrupt
@@ -277,7 +285,15 @@ def interrupting(after: int) -> Any:
     return listen
 
 
-@pytest.mark.parametrize("options", [{"prune": "asha"}, {"sampler": "tpe"}], ids=["asha", "tpe"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prune": "asha"},
+        {"sampler": "tpe", "component": ("net", {"fails_above": 0.01})},
+        {"stop": "records.loss.last > 0.85 and records.loss.last < 0.9"},  # sample 5
+    ],
+    ids=["asha", "failures", "stop"],
+)
 @pytest.mark.parametrize("after", [1, 4, 7, 12])
 def test_a_resumed_search_equals_one_that_was_not_interrupted(
     after: int, options: dict[str, Any], directory: Path, tmp_path: Path
@@ -286,13 +302,15 @@ def test_a_resumed_search_equals_one_that_was_not_interrupted(
     whole = run(task, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(task, tmp_path / "parts", listeners=[interrupting(after)])
-    assert ml.Storage(tmp_path / "parts")["OY1p1o"].status == "interrupted"
+    assert not ml.Storage(tmp_path / "parts")["OY1p1o"].has_ended
 
     resumed = run(None, tmp_path / "parts", resume="OY1p1o")
 
     assert course(resumed) == course(whole)
-    assert [trial.uid for trial in resumed.trials] == [trial.uid for trial in whole.trials]
-    assert resumed.status == whole.status
+    states = [(trial.uid, trial.status) for trial in ml.Storage(tmp_path / "whole")["OY1p1o"].trials]
+    stored = ml.Storage(tmp_path / "parts")["OY1p1o"]
+    assert [(trial.uid, trial.status) for trial in stored.trials] == states
+    assert stored.status == resumed.status == whole.status
 
 
 def test_a_complete_search_goes_on_with_more_samples(directory: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from machinable.cli.arguments import parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
 from machinable.cli.output import execution_data, failures_report, message, write_json
-from machinable.cli.search import SEARCH_OPTIONS, with_search
+from machinable.cli.search import SEARCH_OPTIONS, check_words, with_search
 from machinable.cli.targets import open_storage
 from machinable.cli.values import place_of_word
 from machinable.display.progress import Progress
@@ -133,6 +133,7 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
                 getattr(task, level)(k)
         if any(value not in (None, ()) for value in search.values()):
             task = with_search(task, search)
+        check_words(task, words, line)
         yield task if name is None else task.named(name)
 
 

@@ -101,9 +101,10 @@ class Ledger:
         """Announce that the execution starts or is resumed."""
         self._notify(events.ExecutionStarted, now(), self._seed, self._files.url, self.planned, self._finished_before)
 
-    def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
-        """Record that the execution is resumed, with `finished` trials done before."""
-        self._finished_before = self.counts["finished"] = finished
+    def resumed(self, done: Mapping[str, int], facts: Mapping[str, Plain]) -> None:
+        """Record that the execution is resumed, with trials done before, of which `done` has the number by state."""
+        self._finished_before = sum(done.values())
+        self.counts.update(done)
         self._append({"event": "resumed", "time": now(), **facts})
         self._rows.flush()  # the former executing process must not write the next part of the ledger
 
@@ -229,10 +230,11 @@ class Ledger:
         self._append({"event": "asked", "sample": sample, "values": dict(values), "uids": list(uids), "time": now()})
         self._rows.flush()
 
-    def evaluated(self, sample: int, value: float | None, state: str, because: str | None) -> None:
-        """Record the result of a sample."""
+    def evaluated(self, sample: int, value: float | None, state: str, because: str | None, over: str) -> None:
+        """Record the result of a sample, and why none follows it, if none does."""
         row = {"event": "evaluated", "sample": sample, "value": value, "state": state, "time": now()}
-        self._append(row if because is None else row | {"because": because})
+        row |= {} if because is None else {"because": because}
+        self._append(row | {"over": over} if over else row)
 
     def judged(self, uid: str, iteration: int, value: float, because: str | None) -> None:
         """Record a value that the pruner has seen, and why it prunes the trial, if it does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
@@ -433,8 +434,9 @@ def write_resumption(
             if not isinstance(plan, SearchPlan):
                 facts["trials"] = len(plan)
             files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
+        states = (stored[uid].status for uid in changes.unchanged)
         ledger.resumed(
-            len(changes.unchanged),
+            Counter("finished" if state in ("reused", "unneeded") else state for state in states),
             {
                 "added": len(changes.added),
                 "removed": len(changes.removed),

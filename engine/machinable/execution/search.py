@@ -153,7 +153,9 @@ class Search:
                 self._tell_result(one, None, "failed")
             for uid in self.plan.uids(one.sample.number):
                 if stored is not None and uid in one.pending and uid in ended:
-                    self._trial_ended(one, uid, stored[uid].status, stored[uid])
+                    trial = stored[uid]
+                    because = trial.because or (trial.error or {}).get("message")
+                    self._trial_ended(one, uid, trial.status, trial, because=because)
 
     # asking
 
@@ -331,10 +333,11 @@ class Search:
 
     def _tell_result(self, one: _Open, value: float | None, state: SampleState) -> None:
         because = {"pruned": one.pruned, "failed": one.because}.get(state)
-        self._ledger.evaluated(one.sample.number, value, state, because)
-        self._tell(one, value, state)
+        over = ""
         if self._stop is not None and state == "finished" and one.reaches_stop and not self.over:
-            self.over = f"sample {one.sample.number} satisfies `stop`"
+            self.over = over = f"sample {one.sample.number} satisfies `stop`"
+        self._ledger.evaluated(one.sample.number, value, state, because, over)
+        self._tell(one, value, state)
 
     def _tell(self, one: _Open, value: float | None, state: str) -> None:
         self._open.pop(one.sample.number, None)
@@ -485,10 +488,28 @@ def _stop_of(stop: Any, metric: str, mode: str) -> Callable[[Trial], bool] | Non
         ]
     else:
         conditions = list(parse(stop))
-    fields = []
+    fields: list[tuple[Condition, Field]] = []
     for one in conditions:
         field = find_field(one.field)
         if field is None:
             raise _no_field("stop", one.field)
         fields.append((one, field))
-    return lambda trial: all(satisfied(one, [field.of(trial)], is_time=field.is_time)[0] for one, field in fields)
+
+    known: set[str] = set()  # fields that a trial has had
+
+    def stops(trial: Trial) -> bool:
+        values = [field.of(trial) for _, field in fields]
+        known.update(one.field for (one, _), value in zip(fields, values, strict=True) if value is not MISSING)
+        for one, _ in fields:
+            if one.field not in known:
+                raise UnknownName(
+                    "field",
+                    one.field,
+                    [name for name in known_fields([trial]) if name.startswith(("records.", "result"))],
+                    path="stop",
+                    details=[f"the trial {trial.uid} has finished without it, so the search would not stop"],
+                )
+        pairs = zip(fields, values, strict=True)
+        return all(satisfied(one, [value], is_time=field.is_time)[0] for (one, field), value in pairs)
+
+    return stops

@@ -135,6 +135,8 @@ def search_request(
         raise InvalidType(f"the timeout of a search is a number of seconds, not {timeout!r}", given=timeout)
     if timeout is not None and not timeout > 0:
         raise InvalidValue(f"the timeout of a search is more than 0 seconds, not {timeout!r}", given=timeout)
+    if isinstance(stop, (Mapping, str)) and not stop:
+        raise InvalidValue("`stop` is empty, so the first sample would end the search", todo="Leave it out.")
     if isinstance(stop, Mapping):
         for field, value in stop.items():
             if not isinstance(field, str) or isinstance(value, bool) or not isinstance(value, (int, float)):

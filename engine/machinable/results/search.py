@@ -51,6 +51,8 @@ class SearchLog(NamedTuple):
             began, first, last = began or time, first or time, time
             if event == "searched":
                 over = row.get("because") or ""
+            elif event == "evaluated":
+                over = over or row.get("over") or ""
             elif event == "asked":
                 over = ""
             if event in EVENTS:

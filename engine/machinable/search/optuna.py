@@ -43,6 +43,7 @@ _NEEDS = {
 }
 # They call `Study.stop` at their end, which works only in the loop of Optuna; `grid` does what they do
 _LOOPS = frozenset({"bruteforce", "grid"})
+_NOT_NAMED = _LOOPS | {"partialfixed"}  # it takes a sampler, so that only an object can be given
 _IN_EXTRA = frozenset({"optuna", "cmaes", "scipy", "sklearn"})
 
 
@@ -116,8 +117,8 @@ def make(kind: str, name: str, options: Mapping[str, Any], ours: Sequence[str], 
         raise
     classes = _classes(kind, getattr(optuna, f"{kind}s"))
     known = name.replace("-", "").replace("_", "")
-    if known not in classes or known in _LOOPS:
-        raise UnknownName(kind, name, [*ours, *(n for n in classes if n not in (*ours, *_LOOPS))])
+    if known not in classes or known in _NOT_NAMED:
+        raise UnknownName(kind, name, [*ours, *(n for n in classes if n not in (*ours, *_NOT_NAMED))])
     import_optuna(*_NEEDS.get(known, ()))
     check_options(classes[known], f"the {kind} {name!r}", options)
     options = dict(options)

@@ -310,6 +310,7 @@ EVENT = Kind(
         "iteration?": "integer",
         "value?": "number",
         "state?": "text",
+        "over?": "text",
     },
     "Restore the file from a copy, or move the line aside: machinable verify --repair",
 )
