@@ -243,7 +243,7 @@ def test_stop_names_a_field_that_trials_have(stop: Any, directory: Path) -> None
 
 def test_pruned_trials_end_between_iterations_and_say_why(directory: Path, tmp_path: Path) -> None:
     heard: list[events.Event] = []
-    execution = run(search(samples=9, repeats=2, prune="asha"), tmp_path / "s", listeners=[heard.append])
+    execution = run(search(samples=9, repeats=2, prune="asha"), tmp_path / "s", listeners=[heard.append], timeout=60)
 
     pruned = [sample for sample in execution.search.samples if sample.state == "pruned"]
     assert pruned

@@ -190,6 +190,8 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
         work = in_process = InProcessTask(
             files, folder, plan.project, run.checked.live, options.function, on_progress, options.locks
         )
+        if run.checked.search is not None:
+            in_process.pruned = run.checked.search.pruned
     else:
         engine.on_progress = on_progress
         work = WorkerTask(

@@ -31,7 +31,7 @@ from machinable.execution.preflight import Checked
 from machinable.execution.queue import Blocked, TrialQueue
 from machinable.execution.reuse import SharedResults, inputs_of
 from machinable.execution.unneeded import find_unneeded
-from machinable.execution.worker_task import InProcessTask, folders_needed
+from machinable.execution.worker_task import folders_needed
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage import layout
@@ -385,13 +385,9 @@ class Scheduler:
         with suppress(Empty):
             while True:
                 for uid in self._search.row(*self._rows.get_nowait()):
-                    because = self._search.pruned(uid)
-                    if isinstance(self._work, InProcessTask):
-                        self._work.pruned[uid] = because
-                        continue
                     for future, (spec, _) in self._running.items():
-                        if spec.uid == uid:
-                            self._engine.prune(future, because)
+                        if spec.uid == uid:  # trials of this process look themselves
+                            self._engine.prune(future, self._search.pruned(uid))
 
     def _has_grown(self) -> bool:
         """Return whether there are more slots now; once a second, let the engine know which trials wait for one."""

@@ -63,7 +63,7 @@ class InProcessTask:
     ) -> None:
         self.files = files
         self.folder = folder
-        self.pruned: dict[str, str] = {}  # why running trials are pruned, by uid
+        self.pruned: Callable[[str], str] = lambda uid: ""  # returns why a running trial is pruned
         self._project = project
         self._on_progress = on_progress
         self._threads = ThreadLimit()
@@ -84,7 +84,7 @@ class InProcessTask:
         imported_files(self._project)  # by others
         self._threads.hold(spec.definition.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
-        outcome = self._run(spec, progress=progress, pruned=lambda: self.pruned.get(spec.uid, ""))
+        outcome = self._run(spec, progress=progress, pruned=partial(self.pruned, spec.uid))
         return _stored(self.files, self._project, outcome)
 
     def close(self) -> None:
