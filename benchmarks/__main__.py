@@ -120,6 +120,12 @@ def sweep(directory: Path) -> Iterator[Row]:
     for count in (1_000, 10_000):
         floor, ours = best_in_turns(3, files(directory, count), different(count))
         yield Row(f"a trial of a sweep, of {count:,}", floor / count, ours / count, "2 × floor")
+    search = ml.Task("rated").repeat(1).tune({"rate": ml.uniform(0, 1)}, "records.loss.last", "min", 10_000)
+    store = {"storage": str(directory / "searched"), "code_backup": False}
+    floor, ours = best_in_turns(
+        1, different(10_000), lambda: ml.execute(search, store, project=directory, progress=False)
+    )
+    yield Row("a sample of a random search, of 10,000", floor / 10_000, ours / 10_000, "1.5 × floor")
     again = different(1_000, reuse="all", seed="OY1p1o")
     again()
     floor, ours = best_in_turns(5, reading(directory, 1_000), again)
