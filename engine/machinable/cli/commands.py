@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": "Check that everything recorded exists and is readable.",
     "rescue": "Copy rescued results into the storage.",
     "clean": "Delete leftovers and old executions.",
+    "migrate": "Rewrite names of earlier versions of machinable in the code of the project.",
     "schema": "Write a JSON Schema of machinable.yaml for editors.",
     "vendor": "Fetch the projects that this one imports.",
     "completion": "Print the completion script for a shell.",

@@ -704,6 +704,16 @@ _command(
     _JSON,
 )
 _command(
+    "migrate",
+    "migrate:migrate_command",
+    """Show how names of earlier versions of machinable change in the components of the project.
+
+    Names that a program cannot replace are listed with their places. Names that depend on the type of a value, such as
+    those of a task, are errors when they are used, which say what replaces them.
+    """,
+    _option("--write", is_flag=True, help="Change the files; without --write, only show the difference."),
+)
+_command(
     "schema",
     "schema:schema_command",
     """Write a JSON Schema of this project's machinable.yaml.
