@@ -4,7 +4,7 @@ import pytest
 
 from machinable.errors import InvalidValue, UnknownName
 from machinable.results.trials import Trials
-from machinable.ui.grid import PAGE, field_choices, grid, group_tables
+from machinable.ui.grid import MAX_GROUPED, PAGE, field_choices, grid, group_tables
 from machinable.ui.selection import Selection
 from tests.results.worlds import failed, finished, planned, started, stored
 
@@ -89,6 +89,17 @@ def test_groups_have_a_summary_of_each_column_of_numbers() -> None:
     assert found.metric == "records.loss"
     assert found.headings == ["rate", "n", "failed", "mean ± sd", "95 % interval", "median", "min", "max"]
     assert found.rows[0][:4] == ["0", "2", "1", "0.5 ± 0.71"] and found.rows[1][0] == "0.1"
+
+
+def test_groups_of_too_many_trials_are_refused_with_what_to_do() -> None:
+    few = trials(2)
+    many = Trials([*few] * (MAX_GROUPED // 2 + 1))
+
+    with pytest.raises(InvalidValue, match="groups of at most 10,000") as error:
+        group_tables(many, Selection(by="config.rate"))
+
+    assert "machinable trials --by" in str(error.value)
+    assert len(group_tables(many, Selection(by="config.rate", execution="OY1p1o", where="uid=000000000001x"))) == 0
 
 
 def test_columns_are_offered_that_trials_have() -> None:

@@ -380,6 +380,35 @@ def test_on_a_phone_no_page_is_wider_than_the_window(tab: Browser, server: Serve
         tab.resize(1400, 900)
 
 
+def test_tags_and_notes_are_added_where_that_is_allowed(tab: Browser, server: Server, project: Path) -> None:
+    place = trial_of(project, "component=data")
+    shown(tab, server, f"/trial/{place}", "Artifacts")
+    assert not tab.run("document.querySelector('input[aria-label=tags]')")
+    editing = Server("--storage", "results", "--edit", directory=project)
+    try:
+        tab.open(editing.url)
+        shown(tab, editing, f"/trial/{place}", "Artifacts")
+        tab.click("[aria-label=note]")
+        tab.type("<b>good</b>")
+        tab.press("Enter", 13)
+        tab.wait_for("<b>good</b> · ")
+        tab.click("input[aria-label=tags]")
+        tab.type("study=ablation best")
+        tab.press("Enter", 13)
+        tab.wait_for("'best' is not a tag")
+        tab.run("document.activeElement.select()")
+        tab.type("study=ablation")
+        tab.press("Enter", 13)
+        tab.wait("document.querySelector('.columns').innerText.includes('ablation')")
+    finally:
+        editing.end()
+        tab.open("about:blank#")
+        tab.requests.clear()
+    with Storage(project / "results") as storage:
+        trial = storage.trials.where("tags.study=ablation")[0]
+        assert f"{trial.execution}/{trial.uid}" == place and [line["note"] for line in trial.notes] == ["<b>good</b>"]
+
+
 def test_it_ends_with_ctrl_c_while_a_browser_is_connected_and_says_no_token(project: Path, tab: Browser) -> None:
     before = sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts)
     other = Server("--storage", "results", directory=project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ class Catalog:
         trials: The trials of all of them, those of the newest first.
         changes: How often something has changed; who shows the same number is up to date.
         fault: Why the storage cannot be read now; what was read before is kept.
+        is_remote: Whether the storage is remote, so that each look is a request.
         is_read: Whether everything was read once.
     """
 
@@ -47,7 +49,8 @@ class Catalog:
         self._sizes: dict[str, tuple[int, ...]] = {}  # of their growing files when they were read
         self._running: set[str] = set()
         self._looked = 0.0
-        self._period = PERIOD if storage.files.reach != "anywhere" else REMOTE_PERIOD
+        self.is_remote = storage.files.reach == "anywhere"
+        self._period = REMOTE_PERIOD if self.is_remote else PERIOD
 
     def update(self, *, everything: bool = False) -> None:
         """Read new executions and those that have changed, unless that was done just now.
@@ -89,9 +92,7 @@ class Catalog:
         for execution in new:
             name = str(execution)
             try:
-                self._sizes[name] = self._size(
-                    execution
-                )  # first, so that what is written while it is read is seen later
+                self._sizes[name] = self._size(execution)  # first: what is written while it is read is seen later
                 execution.load()
                 execution.started  # noqa: B018 - reads execution.json
                 (self._running.add if execution.status == "running" else self._running.discard)(name)
@@ -112,7 +113,7 @@ class Catalog:
         if str(execution) in self._running:
             return True
         if execution.files.reach == "anywhere" and execution.has_ended:
-            return False  # looking costs a request; a reload looks at all
+            return False  # looking costs a request; `everything` looks at it
         return self._size(execution) != self._sizes.get(str(execution))
 
     def _size(self, execution: Execution) -> tuple[int, ...]:
@@ -128,6 +129,12 @@ class Catalog:
             except FileNotFoundError:
                 sizes.append(-1)
         return tuple(sizes)
+
+    def forget(self, name: str) -> None:
+        """Read an execution again at the next look, which is due."""
+        self._sizes.pop(name, None)
+        self._running.add(name)
+        self._looked = -math.inf
 
     def execution(self, name: str) -> Execution:
         """Return the execution of a name.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from machinable.display.summary import interval_texts, short_names
 from machinable.display.tables import cell
+from machinable.errors import InvalidValue
 from machinable.results.query import MISSING, Field, default_fields, find_field, is_number, known_fields
 from machinable.results.trials import Trials
 from machinable.ui.selection import Selection, address
@@ -15,6 +16,7 @@ from machinable.units import format_time
 __all__ = ["PAGE", "Column", "Grid", "Groups", "field_choices", "grid", "group_tables"]
 
 PAGE = 50  # trials on one page
+MAX_GROUPED = 10_000  # trials that are summarised, which takes seconds for so many
 SAMPLE = 400  # trials that are looked at for the names of fields; others rarely have more
 _TIMES = ("started", "ended")
 
@@ -128,7 +130,13 @@ def group_tables(trials: Trials, selection: Selection) -> list[Groups]:
         MachinableError: A condition does not parse, or no trial has a field.
     """
     chosen = selection.of(trials)
-    metrics = [field for field in selection.fields if field.startswith("records.")] or chosen.metrics()
+    if len(chosen) > MAX_GROUPED:
+        raise InvalidValue(
+            f"these are {len(chosen):,} trials, and groups of at most {MAX_GROUPED:,} are summarised here",
+            given=len(chosen),
+            todo="Add a condition, such as config.rate<0.3, or use: machinable trials --by FIELD",
+        )
+    metrics = [field for field in selection.fields if field.startswith("records.")] or sample(chosen).metrics()
     found = []
     for metric in metrics:
         summary = chosen.summary(metric, selection.groups)

@@ -52,6 +52,7 @@ def serve(storage: Storage, *, port: int, may_edit: bool, rerun: RerunCommand, a
         # The access log would have the token.
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE)
         listener.listen(config.backlog)  # a browser may come before the server has started
+        site.read_ahead()
         announce(f"http://{HOST}:{number}/?{TOKEN}={token}")
         try:
             uvicorn.Server(config).run(sockets=[listener])

@@ -12,6 +12,7 @@ from nicegui import ui
 from machinable.errors import MachinableError
 from machinable.ui.catalog import PERIOD, Catalog
 from machinable.ui.execution import RerunCommand
+from machinable.ui.grid import field_choices
 from machinable.ui.html import render
 
 __all__ = ["PATIENCE", "Live", "Site", "parameters"]
@@ -52,6 +53,15 @@ class Site:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
 
+    def read_ahead(self) -> None:
+        """Begin to read what the first views need, before a browser asks; they say what is wrong with it."""
+
+        def read() -> None:
+            self._catalog.update()
+            field_choices(self._catalog.trials)
+
+        self._pool.submit(read)
+
     def close(self) -> None:
         """Do not begin to read anything else."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -70,12 +80,19 @@ class Site:
         with ui.element("div").classes("main"):
             ui.html(render("title", title=title), sanitize=True)
             if self._catalog.is_read:
+                if self._catalog.is_remote:
+                    ui.button("Read all again", on_click=self._reread).props("outline no-caps dense").classes("again")
                 await content()
                 return
             ui.label(f"Reading {place} …").classes("empty")
             await ui.context.client.connected(timeout=60)
             await self.ask(lambda catalog: None)
             ui.navigate.reload()
+
+    async def _reread(self) -> None:
+        """Read everything again, also what has ended, which is not looked at again in a remote storage."""
+        await self.ask(lambda catalog: catalog.update(everything=True))
+        ui.navigate.reload()
 
     def repeat(self, act: Callable[[], Awaitable[object]]) -> None:
         """Call a function again and again while the page is open."""

@@ -8,6 +8,7 @@ from machinable.errors import NotStored
 from machinable.ui.execution import execution_view
 from machinable.ui.graph import Graph, graph, graph_options
 from machinable.ui.html import render
+from machinable.ui.pages.edit import edit_fields
 from machinable.ui.pages.trials import trials_view
 from machinable.ui.selection import Selection
 from machinable.ui.site import PATIENCE, Site, parameters
@@ -26,6 +27,7 @@ def add(site: Site) -> None:
                 lambda catalog: render("execution", execution=name, view=execution_view(catalog.execution(name)))
             )
             if await site.ask(lambda catalog: name in catalog.storage):
+                edit_fields(site, name)
                 await _graph(site, name)
                 await trials_view(site, selection)
                 await site.live(

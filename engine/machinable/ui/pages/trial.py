@@ -13,6 +13,7 @@ from machinable.results.trial import Trial
 from machinable.ui.artifacts import show_artifacts
 from machinable.ui.catalog import Catalog
 from machinable.ui.html import render
+from machinable.ui.pages.edit import edit_fields
 from machinable.ui.plots import line_options
 from machinable.ui.site import PATIENCE, Site
 from machinable.ui.trial import Texts, trial_view
@@ -35,6 +36,7 @@ def add(site: Site) -> None:
 
         async def content() -> None:
             await site.live(facts)
+            edit_fields(site, name, uid)
             try:
                 texts = await site.ask(lambda catalog: Texts(catalog.trial(name, uid)))
             except MachinableError:
