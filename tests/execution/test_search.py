@@ -128,8 +128,11 @@ def test_a_sample_that_fails_does_not_end_the_search(directory: Path) -> None:
     failed = next(sample for sample in execution.search.samples if sample.state == "failed")
     assert (failed.value, failed.because) == (None, "diverged")
     assert execution.best()[0].state == "finished"
-    with pytest.raises(TrialsFailed):
+    with pytest.raises(TrialsFailed):  # all of them
         run(search(component=("net", {"fails_above": 0}), samples=2))
+    with pytest.raises(TrialsFailed) as stopped:
+        run(search(component=("net", {"fails_above": 0.01}), samples=8), on_failure="stop")
+    assert len(stopped.value.execution) < 8
 
 
 def test_nan_counts_as_worst(directory: Path) -> None:

@@ -50,7 +50,7 @@ def _value(sample: SearchSample) -> str:
 
 
 def samples_table(search: SearchResult, limit: int = LISTED) -> Table:
-    """Return the best samples, then those that are not finished, and how many more there are as the last row."""
+    """Return a table of the best samples, then of those that are not finished."""
     finished = search.best(max(1, len(search.samples)))
     others = sorted(
         (sample for sample in search.samples if sample not in finished),

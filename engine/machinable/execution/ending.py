@@ -64,12 +64,13 @@ def show_ending(
     if execution.data["task"].get("search"):
         from machinable.display.search import samples_table  # few executions are searches
 
-        table = samples_table(execution.search, max(1, len(execution.search.samples)))
+        table, count = samples_table(execution.search, LISTED), len(execution.search.samples)
     else:
         table = group_table(groups(rows))
+        count = len(table.rows)
     write_table(table._replace(rows=table.rows[:LISTED]), wide=False, file=file)
-    if len(table.rows) > LISTED:
-        echo(f"… and {len(table.rows) - LISTED} more", file=file)
+    if count > LISTED:
+        echo(f"… and {count - LISTED} more", file=file)
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
     echo(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}", file=file)

@@ -297,8 +297,9 @@ def finish(run: Run, outage: str) -> Execution:
         search.problem.details = (*search.problem.details, f"the execution is {run.folder} in {files.url}")
         raise search.problem
     execution = Execution(files, run.folder, plan=run.checked.plan, trust=True)
-    is_lenient = search is not None and search.has_value  # a sample that fails does not end a search
-    if ledger.failures and not is_lenient and run.checked.options.policy.on_failure != "continue":
+    on_failure = run.checked.options.policy.on_failure
+    is_lenient = search is not None and search.has_value and on_failure == "raise"  # samples may fail
+    if ledger.failures and not is_lenient and on_failure != "continue":
         from machinable.execution.error_report import trials_failed  # 2 ms, and most executions do not fail
 
         raise trials_failed(ledger, execution)
