@@ -47,7 +47,7 @@ def test_faults_are_listed_and_repaired_if_possible(run: Run, stored: Path, monk
         ],
     )
     assert ran.err.startswith(f"2 faults in {stored}: 1 execution, 2 trials")
-    assert ran.err.endswith("1 of them can be repaired: machinable verify --repair\n")
+    assert ran.err.endswith("1 of them can be repaired: machinable verify --repair --storage out\n")
     assert (trial / "records/default.jsonl").read_text() == "x\n"
 
     data = run("verify", "--storage", "out", "--json", "--repair")

@@ -94,6 +94,17 @@ def test_headings_uids_and_numbers_are_shortened_unless_they_would_become_equal(
     assert fitted_lines(alike, 10) == table_lines(alike)
 
 
+def test_a_further_table_repeats_the_columns_that_distinguish_its_rows() -> None:
+    rows = [{"net": net, "rate": rate, "text": net * 20, "more": 20 * str(rate)} for net in "ab" for rate in (3, 20)]
+    alike = [{"net": "a", "text": text * 20, "more": 20 * text} for text in "xy"]
+
+    def headings(some: list[dict[str, object]]) -> list[object]:
+        return [list(part.headings) for part in fitted(table_of(some), 36) if isinstance(part, Table)]
+
+    assert headings(rows) == [["net", "rate", "text"], ["net", "rate", "more"]]
+    assert headings(alike) == [["net", "text"], ["net", "more"]]  # the first alone does not, and two do not fit
+
+
 def test_columns_that_do_not_fit_are_in_a_further_table_with_the_first_column() -> None:
     table = table_of([{"uid": "abcd", "text": "x" * 30, "more": "y" * 30}, {"uid": "efgh", "text": "", "more": ""}])
 

@@ -301,3 +301,18 @@ def test_a_notebook_shows_the_newest_executions_and_nothing_runs_in_it(tmp_path:
     assert "<td>&lt;script&gt;</td>" in shown and "<script>" not in shown
     assert shown.endswith("<p>… and 2 older</p>")
     assert shown.endswith(Storage(tmp_path).executions._repr_html_())
+
+
+def test_a_folder_without_a_readable_execution_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "OY1p1o" / "trials").mkdir(parents=True)
+    storage = Storage(tmp_path)
+
+    for name in ("OY1p1o", "OY1"):
+        with pytest.raises(NotStored) as caught:
+            storage.find(name)
+        assert str(caught.value) == (
+            f"the folder OY1p1o of {tmp_path} has no execution.json that can be read\n"
+            "  Check the permissions of the folder, and whether it was copied completely."
+        )
+    with pytest.raises(NotStored, match="there is no execution 'Abcdef'"):
+        storage.find("Abcdef")

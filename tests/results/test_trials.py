@@ -519,6 +519,26 @@ def test_chosen_columns_stay_through_filters_and_are_those_of_tables(trials: Tri
     assert chosen[:1].csv() == "config.lr,records.loss\n0.1,0.16666666666666666\n"
 
 
+def test_a_result_that_several_trials_require_is_read_once() -> None:
+    files = WatchedFiles()
+    needs = {"data": {"component": "loader", "uid": uid(0), "identity": "00" * 16}}
+    plan = [
+        planned(0, component="loader", flags={"NAME": "loader"}),
+        *(planned(number, requires=needs) for number in (1, 2)),
+    ]
+    first = stored(plan, [finished(number) for number in range(3)], files=files)
+    reused = finished(0) | {"event": "reused", "source": f"{first}/{uid(0)}"}
+    second = stored(plan, [reused, finished(1), finished(2)], files=files, folder=f"{FOLDER}-2")
+    files.write(f"{FOLDER}/trials/{uid(0)}/status.json", lines([status("finished", result={"size": 5})]))
+    trials = Trials([*first, *second]).where("component=train")
+    assert len(trials) == 4
+    files.seen.clear()
+
+    assert len(trials.where("requires.data.result.size=5")) == 4
+    assert len(trials.where("requires.data.status=reused")) == 2
+    assert [path for path in files.seen if "status" in path] == [f"{FOLDER}/trials/{uid(0)}/status.json"]
+
+
 def test_a_column_is_looked_for_in_other_scopes_and_in_requirements() -> None:
     files = MemoryFiles()
     needs = {"data": {"component": "loader", "uid": uid(0), "identity": "00" * 16}}

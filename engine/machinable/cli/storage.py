@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -65,7 +66,9 @@ def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bo
     message(f"{counted(len(left), 'fault')} in {url}: {what}")
     repairable = sum(bool(fault.mend) for fault in left)
     if repairable and not repair:
-        message(f"{repairable} of them can be repaired: machinable verify --repair")
+        where = [] if storage is None else ["--storage", storage]
+        command = shlex.join(["machinable", "verify", *identifiers, "--repair", *where])
+        message(f"{repairable} of them can be repaired: {command}")
     return 1
 
 

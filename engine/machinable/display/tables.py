@@ -264,14 +264,26 @@ def _short_cells(table: Table) -> Table:
 
 
 def _in_blocks(table: Table, width: int) -> list[Table]:
-    """Return tables of as many columns as fit, each with the first column."""
+    """Return tables of as many columns as fit, each with the first columns that distinguish the rows."""
     widths = _widths(table)
-    blocks, used = [[0]], widths[0] if widths else 0
-    for i in range(1, len(widths)):
-        if used + 2 + widths[i] > width and len(blocks[-1]) > 1:
-            blocks.append([0])
-            used = widths[0]
+    named = _distinguishing(table, widths, width // 2)
+    start = sum(widths[i] + 2 for i in named) - 2
+    blocks, used = [[*named]], start
+    for i in range(len(named), len(widths)):
+        if used + 2 + widths[i] > width and len(blocks[-1]) > len(named):
+            blocks.append([*named])
+            used = start
         blocks[-1].append(i)
         used += 2 + widths[i]
     columns = _columns(table)
     return [_from_columns([table.headings[i] for i in block], [columns[i] for i in block]) for block in blocks]
+
+
+def _distinguishing(table: Table, widths: Sequence[int], width: int) -> list[int]:
+    """Return the first columns that distinguish the rows if they fit into a width, else the first one."""
+    for count in range(1, len(widths)):
+        if sum(widths[:count]) + 2 * (count - 1) > width:
+            break
+        if len({tuple(row[:count]) for row in table.rows}) == len(table.rows):
+            return list(range(count))
+    return [0] if widths else []

@@ -39,14 +39,20 @@ class Field(NamedTuple):
         of: Returns the value of one trial.
         path: Where it is in the cache; see `Reader.column`.
         is_time: Whether the values are times, as ISO-8601 text.
+        same: Returns a key that is equal for trials with the same value.
     """
 
     of: Callable[[Trial], Any]
     path: tuple[str, ...] | None = None
     is_time: bool = False
+    same: Callable[[Trial], str | None] | None = None
 
     def values(self, trials: Sequence[Trial]) -> list[Any]:
         """Return the values of trials."""
+        if self.same is not None:
+            keys = list(map(self.same, trials))
+            known = {key: self.of(trial) for key, trial in dict(zip(keys, trials, strict=True)).items()}
+            return [known[key] for key in keys]
         return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
 
 
@@ -143,7 +149,14 @@ def _required_field(name: str, rest: str) -> Field | None:
         required = trial.required(name)
         return MISSING if required is None else field.of(required)
 
-    return Field(of, is_time=field.is_time)
+    head = rest.partition(".")[0]
+
+    def result_of(trial: Trial) -> str | None:
+        """Return the trial that has computed what is required, whose files are read once for all that read it."""
+        required = trial.required(name)
+        return None if required is None else required.source or f"{required.execution}/{required.uid}"
+
+    return Field(of, is_time=field.is_time, same=result_of if head in ("result", "records") else None)
 
 
 def states(trials: Sequence[Trial]) -> list[str]:

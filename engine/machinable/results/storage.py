@@ -180,7 +180,14 @@ class Storage:
         files = self._holder(name)
         if files is not None:
             return Execution(files, name, trust=self._trust)
-        known = [folder for folder in self.folders() if folder in self]
+        folders = self.folders()
+        if name in folders:
+            raise NotStored(
+                f"the folder {name} of {folders[name].url} has no {layout.EXECUTION} that can be read",
+                given=name,
+                todo="Check the permissions of the folder, and whether it was copied completely.",
+            )
+        known = [folder for folder in folders if folder in self]
         hint = None if known else self.hint()
         message = f"there is no execution {name!r} in {self.url}"
         raise not_stored(message, name, known, "Stored are", hint or "No execution is stored there.")
@@ -206,7 +213,8 @@ class Storage:
             raise NotStored(f"there is no execution {name!r} in {self.url}", given=name, todo=todo)
         if name in self:
             return self[name]
-        found = [folder for folder in self.folders() if name and folder.startswith(name) and folder in self]
+        beginning = [folder for folder in self.folders() if name and folder.startswith(name)]
+        found = [folder for folder in beginning if folder in self] or beginning
         if len(found) > 1:
             todo = f"Type more of one: {listed(sorted(found))}"
             raise InvalidValue(f"{name!r} is the beginning of several executions", given=name, known=found, todo=todo)
