@@ -482,6 +482,27 @@ def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_pat
     )
 
 
+def test_git_runs_three_times_for_a_code_backup_with_changes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=here, check=True)
+    (here / "good.py").write_text(f"{GOOD}\n")
+    ran: list[str] = []
+    run = subprocess.run
+
+    def counted(words: list[str], **options: Any) -> Any:
+        ran.append(words[5])
+        return run(words, **options)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    execution = ml.execute("good", "stored", project=here)
+
+    assert ran == ["status", "ls-files", "diff"]
+    assert execution.code_diff is not None
+
+
 def test_a_missing_promised_result_fails_the_trial_and_is_named(project: World) -> None:
     writes = "from machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        self.store.write('a.json', 1)\n"  # noqa: E501
     project(

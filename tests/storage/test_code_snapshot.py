@@ -161,7 +161,7 @@ def test_the_state_is_commit_branch_and_changes(repository: Path) -> None:
     commit = git(repository, "rev-parse", "HEAD")
     clean = {"commit": commit, "branch": "main", "dirty": False}
     assert code_state(repository) == code_state(repository / "nets") == clean
-    assert code_diff(repository) is None
+    assert code_diff(repository, code_state(repository)) is None
     write(repository, "untracked.py", "x.ckpt")
     assert code_state(repository) == clean
     write(repository, "train.py", text="2\n")
@@ -180,7 +180,7 @@ def test_an_empty_repository_has_no_commit(tmp_path: Path) -> None:
     assert code_state(tmp_path) == {"commit": None, "branch": "main", "dirty": False}
     git(tmp_path, "add", ".")
     assert code_state(tmp_path) == {"commit": None, "branch": "main", "dirty": True}
-    assert code_diff(tmp_path) is None
+    assert code_diff(tmp_path, code_state(tmp_path)) is None
     assert names(pack(tmp_path)) == ["train.py"]
 
 
@@ -197,7 +197,7 @@ def test_the_diff_turns_the_commit_into_the_working_tree(repository: Path, tmp_p
     (repository / "image.bin").write_bytes(bytes(range(256)))
     git(repository, "add", "staged ü.py", "image.bin")
     (repository / "nets/dense.py").unlink()
-    diff = code_diff(repository)
+    diff = code_diff(repository, code_state(repository))
     assert diff is not None
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(repository), str(clone))
@@ -211,7 +211,7 @@ def test_reading_does_not_change_the_repository(repository: Path) -> None:
     os.utime(repository / "train.py", (1e9, 1e9))
     index = repository / ".git/index"
     before = (index.stat().st_mtime_ns, index.read_bytes(), sorted(os.listdir(repository / ".git")))
-    code_state(repository), code_diff(repository), pack(repository)
+    code_diff(repository, code_state(repository)), pack(repository)
     assert (index.stat().st_mtime_ns, index.read_bytes(), sorted(os.listdir(repository / ".git"))) == before
 
 
@@ -235,7 +235,7 @@ def test_without_a_repository_there_is_no_state(tmp_path: Path, make: str) -> No
     elif make == "bare":
         git(root, "init", "-q", "--bare")
     assert code_state(root) is None
-    assert code_diff(root) is None
+    assert code_diff(root, code_state(root)) is None
     write(root, "train.py")
     assert "train.py" in names(pack(root))
 
@@ -245,7 +245,7 @@ import sys
 from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 assert "git" not in sys.modules
 assert code_state(sys.argv[1]) is None
-assert code_diff(sys.argv[1]) is None
+assert code_diff(sys.argv[1], code_state(sys.argv[1])) is None
 with open(sys.argv[2], "wb") as file:
     pack_into(file, sys.argv[1])
 """
@@ -654,6 +654,6 @@ def test_no_program_in_the_settings_of_a_repository_is_run(repository: Path, tmp
 
     state = code_state(repository)
     assert state is not None
-    assert code_diff(repository)
+    assert code_diff(repository, code_state(repository))
     assert "new.py" in names(pack(repository))
     assert not (tmp_path / "ran").exists()

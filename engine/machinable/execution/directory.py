@@ -71,7 +71,8 @@ def read_code(
         StorageError: A file of the project cannot be read, or the files exceed the size limit.
     """
     facts: dict[str, Plain] = {"commit": None, "branch": None, "dirty": None, "backup": None}
-    facts.update(code_state(sources.project) or {})
+    state = code_state(sources.project)
+    facts.update(state or {})
     imported: dict[str, Plain] = {path: digest(data) for path, data in code_of(sources, modules).items()}
     facts["files"] = imported
     facts["changed"] = list(changed)
@@ -95,7 +96,7 @@ def read_code(
     except BaseException:
         archive.close()
         raise
-    return ProjectCode(facts, archive, code_diff(sources.project))
+    return ProjectCode(facts, archive, code_diff(sources.project, state))
 
 
 def _cells(objects: Iterable[Any], sources: Sources) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
@@ -52,9 +52,13 @@ def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
     }
 
 
-def code_diff(directory: str | os.PathLike[str]) -> bytes | None:
-    """Return the uncommitted changes of tracked files as input of `git apply`; None if there are none."""
-    state = code_state(directory)
+def code_diff(directory: str | os.PathLike[str], state: Mapping[str, Any] | None) -> bytes | None:
+    """Return the uncommitted changes of tracked files as input of `git apply`; None if there are none.
+
+    Args:
+        directory: The directory.
+        state: Its `code_state`.
+    """
     if state is None or not state["commit"] or not state["dirty"]:
         return None
     # The diff must apply whatever the user has configured.
