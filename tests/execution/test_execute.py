@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -472,14 +473,37 @@ def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_pat
     script = (
         "import sys, machinable as ml\n"
         f"ml.execute('good', {{'storage': {str(tmp_path / 's')!r}, 'code_backup': False}})\n"
-        "heavy = {'ray', 'fs', 'git', 'boto3', 'pandas', 'numpy', 'rich', 'click', 'msgspec', 'inspect', 'tempfile',\n"
-        "         'shutil', 'decimal', 'typing_extensions'} & set(sys.modules)\n"
+        "heavy = {'ray', 'fs', 'git', 'boto3', 'pandas', 'numpy', 'rich', 'click', 'tempfile', 'shutil',\n"
+        "         'machinable.search', 'machinable.storage.served', 'machinable.cli'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     path = os.pathsep.join(sys.path)  # without `-S`, files of installed packages would import some of them
     subprocess.run(
         [sys.executable, "-S", "-W", "error", "-c", script], check=True, cwd=here, env=os.environ | {"PYTHONPATH": path}
     )
+
+
+def test_what_a_trial_made_is_freed_when_it_ends(here: Path) -> None:
+    (here / "machinable.yaml").write_text("components:\n  - held: {x: 1}\n")
+    (here / "held.py").write_text(
+        "import weakref\nfrom machinable import Component\n\nLIVING = weakref.WeakSet()\n\n\n"
+        "class Held(Component):\n"
+        "    def on_execute(self):\n"
+        "        LIVING.add(self)\n"
+        "        self.record['living'] = len(LIVING)\n"
+        "        self.record.save()\n"
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        few = (ml.execute(ml.Task("held").repeat(5), project=here), gc.collect())[1]
+        execution = ml.execute(ml.Task("held").repeat(205), project=here)
+        many = gc.collect()
+    finally:
+        gc.enable()
+
+    assert {trial.last_row["living"] for trial in execution.trials} == {1}
+    assert many - few < 200  # less than one object for each trial
 
 
 def test_git_runs_three_times_for_a_code_backup_with_changes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

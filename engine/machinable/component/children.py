@@ -45,8 +45,8 @@ def construct(
     component.flags = Config(flags, label="the mapping of flags")
     component.config = Config(
         spec.config,
-        # A function replaces a component, so calls of config methods stay text.
-        methods=None if cls is Component else lambda name: getattr(component, f"config_{name}", None),
+        # Without one, calls stay text, and the configuration need not hold the component, which would be a cycle.
+        methods=(lambda name: getattr(component, f"config_{name}", None)) if _has_config_methods(cls) else None,  # type: ignore[arg-type]
         flags=component.flags,
         evaluate=spec.evaluate,
         origin=spec.origins,
@@ -60,6 +60,11 @@ def construct(
     state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component
+
+
+@lru_cache(maxsize=512)  # trials of a task have the same class
+def _has_config_methods(cls: type[Component]) -> bool:
+    return cls.__getattr__ is not Component.__getattr__ or any(name.startswith("config_") for name in dir(cls))
 
 
 @lru_cache(maxsize=128)  # trials of a task have the same flags

@@ -45,7 +45,7 @@ class Record:
         self._open_rows = open_rows
         self._began = began
         self._scope = scope
-        self._scopes: dict[str, Record] = {scope: self}
+        self._scopes: dict[str, Record] = {}  # all of them, once there are several
         self._rows: RowWriter | None = None
         self._row: dict[str, Plain] = {}
         self._restored = restored
@@ -167,12 +167,18 @@ class Record:
         """Return the record of that name, whose rows are separate from all others."""
         if not isinstance(name, str):
             raise InvalidType(f"{name!r} is not the name of a scope", given=name, todo="The name of a scope is text.")
+        if name == self._scope:
+            return self
+        self._scopes.setdefault(self._scope, self)
         if name not in self._scopes:
             record = Record(self._open_rows, self._began, name, self._restored)
             record._rows = self._open_rows(name)  # raises for a name that cannot be a file
             record._scopes = self._scopes
             self._scopes[name] = record
         return self._scopes[name]
+
+    def _all(self) -> dict[str, Record]:
+        return self._scopes or {self._scope: self}
 
     def timing(self, mode: str = "iteration") -> float:
         """Return a time in seconds, never 0.
@@ -198,23 +204,23 @@ class Record:
 
     def unsaved(self) -> list[str]:
         """Return the scopes with a row that was not saved."""
-        return [name for name, record in self._scopes.items() if record._row]
+        return [name for name, record in self._all().items() if record._row]
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each scope."""
         counts = {name: count for name, (count, _) in self._restored.items()}
-        counts.update({name: record._count for name, record in self._scopes.items()})
+        counts.update({name: record._count for name, record in self._all().items()})
         return {name: count for name, count in counts.items() if count}
 
     def flush(self) -> None:
         """Store the saved rows of all scopes, also in an object store."""
-        for record in self._scopes.values():
+        for record in self._all().values():
             if record._rows is not None:
                 record._rows.flush()
 
     def close(self) -> None:
         """Close the files of all scopes."""
-        for record in self._scopes.values():
+        for record in self._all().values():
             if record._rows is not None:
                 record._rows.close()
 

@@ -112,7 +112,9 @@ class Config(MutableMapping[str, Any]):
         convert: Convert | None = None,
         label: str = "the configuration",
     ) -> None:
-        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, label=label, given=data, root=self)
+        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, label=label, given=data)
+        if methods is not None:
+            scope.root = self  # for arguments of calls; it is a cycle
         if convert is None:
             _fill(self, data, scope, "")
         else:  # `__getattr__` fills the empty slot
@@ -315,28 +317,31 @@ def evaluate_stored(
         The data, and the errors of calls that could not be evaluated, by key path. Those calls remain text, and so do
         calls that read a hidden value or return one.
     """
-    scope: _SharedState = config._Config__scope
     failed: dict[str, Exception] = {}
+    if config._Config__scope.methods is None:
+        return dict(stored), failed
+    return {key: _evaluated(value, str(key), config, only, failed) for key, value in stored.items()}, failed
 
-    def evaluated(value: Any, path: str) -> Any:
-        kind = type(value)
-        if kind is str:
-            if scope.methods is None or _method(value, scope) is None or (only is not None and path not in only):
-                return value
-            try:
-                _data(config)  # converts the configuration; then its scope can convert values back to plain ones
-                with _watch() as is_secret:
-                    result = without_hidden(as_plain(_plain(value, scope, path, True, True), path, tuples=True))
-                return value if is_secret() or scope.mask(text := repr(result)) != text else result
-            except Exception as error:  # a method may raise anything; the caller reports it
-                failed[path] = error
-        elif kind is dict:
-            return {key: evaluated(item, _below(path, key)) for key, item in value.items()}
-        elif kind is list:
-            return [evaluated(item, f"{path}[{index}]") for index, item in enumerate(value)]
-        return value
 
-    return {key: evaluated(value, str(key)) for key, value in stored.items()}, failed
+def _evaluated(value: Any, path: str, config: Config, only: Container[str] | None, failed: dict[str, Exception]) -> Any:
+    """Return a part of a stored configuration, see `evaluate_stored`; errors go to `failed`."""
+    scope: _SharedState = config._Config__scope
+    kind = type(value)
+    if kind is str:
+        if _method(value, scope) is None or (only is not None and path not in only):
+            return value
+        try:
+            _data(config)  # converts the configuration; then its scope can convert values back to plain ones
+            with _watch() as is_secret:
+                result = without_hidden(as_plain(_plain(value, scope, path, True, True), path, tuples=True))
+            return value if is_secret() or scope.mask(text := repr(result)) != text else result
+        except Exception as error:  # a method may raise anything; the caller reports it
+            failed[path] = error
+    elif kind is dict:
+        return {key: _evaluated(item, _below(path, key), config, only, failed) for key, item in value.items()}
+    elif kind is list:
+        return [_evaluated(item, f"{path}[{index}]", config, only, failed) for index, item in enumerate(value)]
+    return value
 
 
 _watches: list[int] = []  # threads that watch which values are read

@@ -81,7 +81,7 @@ def is_reserved(key: object) -> bool:
 class Body:
     """Values, reserved keys and `~` blocks of one mapping, or of several merged ones."""
 
-    __slots__ = ("_layers", "_reserved", "_values", "blocks", "section", "trail")
+    __slots__ = ("_layers", "_reserved", "_trail", "_values", "blocks", "section")
 
     def __init__(
         self,
@@ -96,8 +96,13 @@ class Body:
         self._reserved = {} if reserved is None else reserved
         self.blocks = {} if blocks is None else blocks
         self.section = values if section is None else section
-        self.trail: Trail = trail or self
+        self._trail = trail
         self._layers = layers  # instead of values and reserved keys: the lower and the upper body
+
+    @property
+    def trail(self) -> Trail:
+        """The bodies that it was merged from."""
+        return self if self._trail is None else self._trail
 
     @property
     def values(self) -> Mapping[Any, Any]:

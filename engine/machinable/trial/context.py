@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import ref
 
 from machinable.component.base import Component, Context, saver_of, state_of
 from machinable.component.children import create
@@ -78,12 +79,14 @@ class TrialContext(Context):
         self._ends = None if spec.timeout is None else self.began + spec.timeout
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
         self.status = status
+        # What refers back to this object does so weakly, so that all that a trial made is freed when it ends.
+        self._self = weak = self._reference()
         failed = "the heartbeat could not be written: %s"
-        self.status.on_error = lambda error: self.log.warning(failed, first_line(error))
+        self.status.on_error = lambda error: weak().log.warning(failed, first_line(error))
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
         self.checkpoints = Checkpoints(
-            self._checkpoint_folder, spec.definition.checkpoints.keep, self._snapshot, self.status.saved
+            self._checkpoint_folder, spec.definition.checkpoints.keep, lambda: weak()._snapshot(), self.status.saved
         )
         self._folder = folder
         self._live = live
@@ -129,11 +132,12 @@ class TrialContext(Context):
     @cached_property
     def record(self) -> Record:
         """The rows of measurements."""
+        weak = self._self
         return Record(
-            self._open_rows,
-            lambda: self.began,
+            lambda scope: weak()._open_rows(scope),
+            lambda: weak().began,
             restored=self._resumed.rows if self._resumed is not None else {},
-            on_row=(lambda row: self.report_progress(row, None)) if self._progress is not None else None,
+            on_row=(lambda row: weak().report_progress(row, None)) if self._progress is not None else None,
         )
 
     def _open_rows(self, scope: str) -> RowWriter:
@@ -143,21 +147,35 @@ class TrialContext(Context):
     def _check_open(self) -> None:
         """Check that the trial has not ended, before a thread that outlives it opens a file."""
         if self._is_closed:
-            raise ValueError(f"{self.path} is closed, because the trial has ended")
+            raise _closed(self.path)
+
+    def _reference(self) -> Callable[[], TrialContext]:
+        """Return a function that returns this object without keeping it alive."""
+        weak, path = ref(self), self.path
+
+        def found() -> TrialContext:
+            context = weak()
+            if context is None:
+                raise _closed(path)
+            return context
+
+        return found
 
     @cached_property
     def store(self) -> Store:
         """The artifacts."""
         is_new = self.spec.attempt == 1 and self.spec.resume_from is None
         path = layout.join(self.path, layout.ARTIFACTS)
-        return Store(self.files, path, self._local, is_new, lambda: self.shared_data)
+        weak = self._self
+        return Store(self.files, path, self._local, is_new, lambda: weak().shared_data)
 
     @cached_property
     def shared_data(self) -> SharedData:
         """The data that this trial shares with others."""
         from machinable.component.shared import SharedData
 
-        config, log = (lambda: self._config), (lambda: self.log)
+        weak = self._self
+        config, log = (lambda: weak()._config), (lambda: weak().log)
         return SharedData(self.spec, self.files, self._folder, config, log, *(self._locks or ()))
 
     @cached_property
@@ -347,3 +365,7 @@ class TrialContext(Context):
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},
             "generators": seeding.states(self.spec.seed),
         }
+
+
+def _closed(path: str) -> ValueError:
+    return ValueError(f"{path} is closed, because the trial has ended")

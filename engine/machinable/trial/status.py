@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from weakref import proxy
 
 from machinable.engines.devices import devices_of
 from machinable.errors import Damaged, LeaseLost
@@ -278,7 +279,7 @@ class _AttemptGuard(Guard):
 
     def __init__(self, status: StatusFiles, token: int) -> None:
         super().__init__(token)
-        self._status = status
+        self._status: StatusFiles = proxy(status)  # which has this guard
 
     @property
     def knows_root(self) -> bool:  # type: ignore[override]
