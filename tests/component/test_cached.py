@@ -477,6 +477,43 @@ def test_a_value_that_is_not_what_was_stored_is_reported_and_computed_again(how:
     assert (result(Terms, files), len(ran)) == ([0, 1, 2], 3)
 
 
+@pytest.mark.parametrize("what", ["value", "digest", "folder"])
+def test_what_is_in_the_place_of_a_value_is_named_removed_and_computed_again(what: str, tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    result(Terms, files)
+    value, recorded = sorted(found.path for found in files.walk("by-content"))
+    place = {"value": value, "digest": recorded, "folder": value.rpartition("/")[0]}[what]
+    files.remove(place)
+    if what == "folder":
+        (tmp_path / place).write_text("a file")
+    else:
+        (tmp_path / place / "full").mkdir(parents=True)
+    assert verify(files)[0]  # it does not fail
+
+    world = World(Terms, spec(), DirectoryFiles(tmp_path))
+    assert world.ended.result == [0, 1, 2]
+    assert f"{value} " in world.text("log.txt") and "it is computed again" in world.text("log.txt")
+    assert (len(ran), left(files), verify(files)[1]) == (2, ["terms.json"], [])
+
+
+def test_a_file_in_the_place_of_a_shared_directory_is_named(tmp_path: Path) -> None:
+    class Shares(Component):
+        def on_execute(self) -> None:
+            Path(self.store.shared("data/", keys=[]), "a.txt").write_text("a")
+
+    assert World(Shares, spec(), DirectoryFiles(tmp_path)).ended.error is None
+    (shared,) = tmp_path.glob("by-content/*/*.shared")
+    (shared / "a.txt").unlink()
+    shared.rmdir()
+    shared.write_text("a file")
+    error = World(Shares, spec(), DirectoryFiles(tmp_path)).ended.error
+    assert error is not None
+    assert (error["type"], error["message"].splitlines()[0]) == (
+        "Damaged",
+        f"there is a file in the place of the directory {shared}",
+    )
+
+
 # --- side by side
 
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from machinable.errors import Damaged
 from machinable.storage.files import Files, checked
 from machinable.storage.hashing import digest, files_below, stream_digest
 from machinable.storage.layout import join
@@ -53,7 +54,14 @@ class LocalFolder:
         if self._local is None:
             local = self._files.local_path(self._path)
             if local is not None:
-                os.makedirs(local, exist_ok=True)
+                try:
+                    os.makedirs(local, exist_ok=True)
+                except (FileExistsError, NotADirectoryError) as error:
+                    raise Damaged(
+                        f"there is a file in the place of the directory {local}",
+                        given=local,
+                        todo="Move it elsewhere.",
+                    ) from error
             else:
                 self._scratch = Scratch()
                 local = self._copy = self._scratch.path

@@ -128,9 +128,11 @@ class SharedData:
                 content, is_wrong = self._stored(path)
                 continue
             with lease:
-                content, _ = self._stored(path)  # another trial may have been faster
+                content, is_wrong = self._stored(path)  # another trial may have been faster
                 if content is None:
                     content = compute()
+                    if is_wrong:
+                        self._clear(path)
                     write_checksum(self._files, path, content)  # first, so that no value is without
                     self._files.write(path, content)
         # Executions trust their storage.
@@ -142,10 +144,23 @@ class SharedData:
             content = self._files.read(path)
         except FileNotFoundError:
             return None, False
+        except (IsADirectoryError, NotADirectoryError) as error:
+            what = "a directory" if isinstance(error, IsADirectoryError) else "below a file"
+            self._log().warning("%s is %s, which is removed: it is computed again", path, what)
+            return None, True
         if read_checksum(self._files, path) == digest(content):
             return content, False
         self._log().warning("%s does not have the digest that was recorded: it is computed again", path)
         return None, True
+
+    def _clear(self, path: str) -> None:
+        """Remove directories in the place of a value or of its digest, and a file in the place of their folder."""
+        for one in (path, layout.checksum(path)):
+            if self._files.is_directory(one):
+                self._files.remove(one)
+        folder = path.rpartition("/")[0]
+        if self._files.exists(folder) and not self._files.is_directory(folder):
+            self._files.remove(folder)
 
     def _wait(self, key: str, what: str, unless: Callable[[], bool] = lambda: False) -> Lease | None:
         if self._locks is None:
