@@ -42,6 +42,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "WrongKind",
     "WrongType",
     "did_you_mean",
+    "import_optional",
     "listed",
     "near_names",
     "suggestion",
@@ -341,6 +343,24 @@ class InvalidType(UsageError, TypeError):
 
 class NotAvailable(UsageError, AttributeError, RuntimeError):
     """Something that does not exist yet, or not in this environment."""
+
+
+def import_optional(name: str, what: str, install: str) -> Any:
+    """Return a module of a library that is not always installed.
+
+    Args:
+        name: The name of the module, such as `scipy.stats`.
+        what: What needs it, for the message.
+        install: What pip installs: a package, or an extra of this one, such as `[stats]`.
+
+    Raises:
+        NotAvailable: It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = f"'machinable-engine{install}'" if install.startswith("[") else install
+        raise NotAvailable(what, todo=f"Install it: pip install {package}") from error
 
 
 class AccessError(MachinableError):

@@ -18,6 +18,7 @@ from machinable.errors import (
     NotAvailable,
     NotStored,
     WrongKind,
+    import_optional,
     suggestion,
 )
 from machinable.plan.spec import Requirement, members_of
@@ -287,11 +288,7 @@ class Required:
             )
         name = self._name(name)
         data = self.read(name)
-        try:
-            import pandas
-        except ImportError:
-            todo = "Install it: pip install 'machinable-engine[frames]'"
-            raise NotAvailable("a frame needs pandas", todo=todo) from None
+        pandas = import_optional("pandas", "a frame needs pandas", "[frames]")
         if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
             # Rows contain their columns, so without rows no column is missing.
             data = pandas.DataFrame(data, columns=None if data or columns is None else list(columns))

@@ -240,14 +240,14 @@ def load_listeners(named: Iterable[NamedListener], project: str) -> tuple[Listen
     return tuple(found)
 
 
-def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, Any]:
+def preferences(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the user's settings; none if there is no file, or the home directory is that of another user.
 
     Raises:
         MalformedText: The file is not YAML, or not a mapping.
         UnknownName: The file has an unknown key.
     """
-    path = os.path.join(os.path.expanduser(home), *SETTINGS.split("/")[1:])
+    path = os.path.expanduser(SETTINGS)
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()

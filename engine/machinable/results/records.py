@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from machinable.errors import NotAvailable, UnknownName
+from machinable.errors import UnknownName, import_optional
 from machinable.plan.table import html_table, short_text
 from machinable.results.reader import not_stored
 from machinable.storage import layout
@@ -25,11 +25,7 @@ def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
     Raises:
         NotAvailable: pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError as error:
-        todo = "Install it: pip install 'machinable-engine[frames]'"
-        raise NotAvailable("a frame needs pandas", todo=todo) from error
+    pandas = import_optional("pandas", "a frame needs pandas", "[frames]")
     try:
         return pandas.DataFrame(dict(columns))
     except (ValueError, OverflowError):  # a text or a date that no other type of pandas has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from itertools import chain
@@ -51,7 +51,7 @@ class Removal(NamedTuple):
         return {"kind": self.kind, "path": self.path, "bytes": self.size, "reason": self.reason, "holds": [*self.holds]}
 
 
-def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterator[Removal]:
+def leftovers(files: Files) -> Iterator[Removal]:
     """Yield leftovers of killed processes, and pointers to results that are gone."""
     for found in abandoned(files, ""):
         yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
@@ -68,7 +68,7 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
         if is_held(files, layout.join(folder, layout.EXECUTION_LEASE)):
             continue
         size, changed = _measured(files, folder)
-        if changed is None or clock() - changed >= ABANDONED_AFTER:  # otherwise an execution may be starting
+        if changed is None or time.time() - changed >= ABANDONED_AFTER:  # otherwise an execution may be starting
             yield Removal("incomplete", folder, size, "a process was killed before it became an execution")
 
 
@@ -126,7 +126,7 @@ def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def seems_in_use(files: Files, folder: str, *, clock: Callable[[], float] = time.time) -> bool:
+def seems_in_use(files: Files, folder: str) -> bool:
     """Return whether a process, or a worker of one, seems to be at work on an execution whose plan cannot be read."""
     if is_held(files, layout.join(folder, layout.EXECUTION_LEASE)) or is_at_work(files, folder):
         return True
@@ -144,7 +144,7 @@ def seems_in_use(files: Files, folder: str, *, clock: Callable[[], float] = time
         facts = status.get("host") or {}
         process = {**facts, "host": facts.get("name")}
         beat = status.get("heartbeat")
-        is_recent = beat is not None and clock() - datetime.fromisoformat(beat).timestamp() < LEASE
+        is_recent = beat is not None and time.time() - datetime.fromisoformat(beat).timestamp() < LEASE
         if is_running(process) or (is_recent and not is_gone(process)):
             return True
     return False

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import import_optional
 from machinable.plan.table import html_table, text_table
 from machinable.results.query import mean, spread
 from machinable.results.tables import Tabular, format_cell
@@ -148,12 +148,7 @@ def scipy_stats() -> Any:
     Raises:
         NotAvailable: It is not installed.
     """
-    try:
-        import scipy.stats
-    except ImportError as error:
-        todo = "Install it: pip install 'machinable-engine[stats]'"
-        raise NotAvailable("this needs scipy", todo=todo) from error
-    return scipy.stats
+    return import_optional("scipy.stats", "this needs scipy", "[stats]")
 
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import import_optional
 from machinable.plan.table import exact_text, short_text
 from machinable.results.conditions import in_order
 from machinable.results.query import is_number
@@ -44,11 +44,7 @@ class Tabular(ABC):
         Raises:
             NotAvailable: pyarrow is not installed.
         """
-        try:
-            import pyarrow
-        except ImportError as error:
-            todo = "Install it: pip install 'machinable-engine[frames]'"
-            raise NotAvailable("an Arrow table needs pyarrow", todo=todo) from error
+        pyarrow = import_optional("pyarrow", "an Arrow table needs pyarrow", "[frames]")
 
         def column(values: list[Any]) -> Any:
             try:

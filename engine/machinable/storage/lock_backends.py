@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
+from machinable.errors import InvalidValue, StorageUnavailable, import_optional
 from machinable.serialization import Plain, dumps
 from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
@@ -416,13 +416,8 @@ class RedisLeases(Leases):
         self._secrets = secrets_of(url)
         self._files = files.inner  # not a local directory in its place
         self._storage_id: str | None = None
-        try:
-            import redis  # 100 ms, and optional
-        except ImportError as error:
-            raise NotAvailable(
-                f"the lock server {self._shown!r} needs the Redis client",
-                todo="Install it: pip install 'machinable-engine[redis]'",
-            ) from error
+        # 100 ms
+        redis = import_optional("redis", f"the lock server {self._shown!r} needs the Redis client", "[redis]")
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +22,7 @@ __all__ = ["RunTrial", "TemporaryProject", "run_trial", "temporary_project"]
 FILE = "machinable.yaml"
 
 
-class RunTrial(Protocol):
+class RunTrial:
     """Run one trial of a component in memory and in this process."""
 
     def __call__(
@@ -56,6 +56,21 @@ class RunTrial(Protocol):
             TrialsFailed: It has failed, with the error of the component as the cause.
             MachinableError: Something is wrong before it runs.
         """
+        from machinable.errors import InvalidValue
+        from machinable.execution.execute import execute
+        from machinable.plan.task import Task
+
+        task = Task().component(component, version, **options)
+        plan = task.plan(os.getcwd(), seed)
+        if (number := sum(not use.definition.is_requirement for use in plan.uses)) != 1:
+            raise InvalidValue(
+                f"run_trial runs one trial, and these versions are {number}",
+                given=version,
+                todo="Call it for each of them, or use machinable.execute.",
+            )
+        how: Any = {"timeout": timeout, "on_failure": on_failure, "project": os.getcwd(), "progress": False}
+        execution: Execution = execute(task, storage, seed, engine, **how)
+        return next(trial for trial, spec in zip(execution, plan, strict=True) if not spec.definition.is_requirement)
 
 
 TemporaryProject = Callable[[Mapping[str, str]], Path]
@@ -73,35 +88,7 @@ def run_trial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         request.getfixturevalue("temporary_project")
     elif (directory := _project_of(request.path)) is not None:
         monkeypatch.chdir(directory)
-
-    def run(
-        component: Any,
-        version: Any = None,
-        *,
-        seed: Any = 1,
-        storage: Any = "mem://",
-        on_failure: Any = "raise",
-        engine: Any = "local",
-        timeout: float | None = None,
-        **options: Any,
-    ) -> Trial:
-        from machinable.errors import InvalidValue
-        from machinable.execution.execute import execute
-        from machinable.plan.task import Task
-
-        task = Task().component(component, version, **options)
-        plan = task.plan(os.getcwd(), seed)
-        if (number := sum(not use.definition.is_requirement for use in plan.uses)) != 1:
-            raise InvalidValue(
-                f"run_trial runs one trial, and these versions are {number}",
-                given=version,
-                todo="Call it for each of them, or use machinable.execute.",
-            )
-        how: Any = {"timeout": timeout, "on_failure": on_failure, "project": os.getcwd(), "progress": False}
-        execution: Execution = execute(task, storage, seed, engine, **{"progress": False, **how})
-        return next(trial for trial, spec in zip(execution, plan, strict=True) if not spec.definition.is_requirement)
-
-    return run
+    return RunTrial()
 
 
 @pytest.fixture

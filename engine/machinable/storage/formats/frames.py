@@ -13,7 +13,7 @@ from csv import QUOTE_NONNUMERIC
 from io import StringIO
 from typing import Any, TypeAlias
 
-from machinable.errors import NotAvailable
+from machinable.errors import import_optional
 from machinable.storage.formats import UnsupportedData, type_name
 
 __all__ = ["as_mapping", "dump_frame", "from_mapping", "import_pandas", "is_frame", "load_frame"]
@@ -38,13 +38,7 @@ def import_pandas() -> Any:
     Raises:
         NotAvailable: It is not installed.
     """
-    try:
-        import pandas
-    except ImportError as error:
-        raise NotAvailable(
-            "this table was written from a DataFrame", todo="Install pandas to read it: pip install pandas"
-        ) from error
-    return pandas
+    return import_optional("pandas", "this table was written from a DataFrame", "pandas")
 
 
 class _Time:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import import_optional
 from machinable.storage.formats import UnsupportedData
 
 __all__ = ["dump_polars", "import_polars", "is_polars", "load_polars"]
@@ -24,12 +24,7 @@ def import_polars() -> Any:
     Raises:
         NotAvailable: It is not installed.
     """
-    try:
-        import polars
-    except ImportError as error:
-        message = "this table was written from a DataFrame of polars"
-        raise NotAvailable(message, todo="Install polars to read it: pip install polars") from error
-    return polars
+    return import_optional("polars", "this table was written from a DataFrame of polars", "polars")
 
 
 def dump_polars(frame: Any, lines_of: Callable[[Mapping[str, Sequence[Any]]], Sequence[str]]) -> str:

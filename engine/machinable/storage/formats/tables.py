@@ -11,7 +11,7 @@ from io import BytesIO
 from itertools import chain
 from typing import Any
 
-from machinable.errors import InvalidType, NotAvailable
+from machinable.errors import InvalidType, import_optional
 from machinable.serialization import as_plain, decode
 from machinable.storage.formats import Format, UnsupportedData, type_name
 from machinable.storage.formats.frames import dump_frame, import_pandas, is_frame, load_frame
@@ -153,12 +153,7 @@ def _value(text: str) -> Any:
 
 
 def _need_arrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise NotAvailable(
-            ".parquet and .feather need pyarrow", todo="Install it: pip install 'machinable-engine[frames]'"
-        ) from error
+    import_optional("pyarrow", ".parquet and .feather need pyarrow", "[frames]")
 
 
 def _text(separator: str) -> Format:
