@@ -42,7 +42,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -356,6 +355,8 @@ def import_optional(name: str, what: str, install: str) -> Any:
     Raises:
         NotAvailable: It is not installed.
     """
+    from importlib import import_module  # few commands need it
+
     try:
         return import_module(name)
     except ImportError as error:
