@@ -260,6 +260,7 @@ def test_no_secret_is_displayed_in_python(
             execution,
             execution._repr_html_(),
             *execution.trials,
+            *(trial._repr_html_() for trial in execution.trials),
             *execution.plan,
             *(trial.config for trial in execution.trials),
             "".join(traceback.format_exception(caught.value)),
