@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ def test_a_component_is_searched(world: Path, run: Run) -> None:
     best = max(data["samples"], key=lambda sample: sample["value"])
     assert data["best"] == [best["sample"]]
     assert best["value"] == best["values"]["rate"]
+    (history,) = [line for line in shown.out.splitlines() if line.startswith("history")]
+    assert re.fullmatch(r"history +0\.\d+ after 1 sample(, 0\.\d+ after [23])*", history)
+    run("report", "hp2cEP", "--storage", "s", "--to", "report.html")
+    page = (world / "report.html").read_text()
+    assert "<h3>Search</h3>" in page
+    assert f"by sample {best['sample']}" in page
+    assert ("over samples." in page, "over seconds." in page, page.count("best result.score")) == (True, True, 2)
+
+
+def test_a_search_without_a_result_has_neither_history_nor_charts(world: Path, run: Run) -> None:
+    (world / "net.py").write_text(NET.replace('return {"score": self.config.rate}', 'raise ValueError("no")'))
+    run("execute", "net", *TUNED, "--storage", "s", "--seed", "1", "--quiet")
+
+    assert "history" not in run("show", "hp2cEP", "--storage", "s").out
+    run("report", "hp2cEP", "--storage", "s", "--to", "report.html")
+    page = (world / "report.html").read_text()
+    assert ("<h3>Search</h3>" in page, "over samples." in page) == (True, False)
 
 
 def test_options_change_a_part_of_a_declared_search(world: Path, run: Run) -> None:

@@ -230,7 +230,8 @@ def test_a_missing_library_is_an_error_that_says_how_to_install_it(monkeypatch: 
     with pytest.raises(ImportFailed) as other:
         make_sampler("tpe", SPACE, "min", 1)
 
-    assert str(raised.value) == "cmaes is not installed\n  Install it: pip install 'machinable-engine[tune]'"
+    assert raised.value.message == "the sampler 'cmaes' needs cmaes, which is not installed"
+    assert raised.value.todo == "Install it: pip install 'machinable-engine[tune]'"
     assert str(other.value) == (
         "the sampler 'tpe' needs Optuna, which is not installed\n"
         "  Install it: pip install 'machinable-engine[tune]'; without it: random, grid."

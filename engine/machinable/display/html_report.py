@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from machinable.display.search import is_search, samples_table, search_charts, search_facts
 from machinable.display.summary import (
     Line,
     Side,
@@ -100,6 +101,7 @@ def report(
         written=written,
         refresh=refresh,
         executions=[_execution(one) for one in executions],
+        searches=[_search(one) for one in executions if is_search(one)],
         summary=_table(_summary(lines)),
         **_curves(lines, trials),
         **_images(lines, trials),
@@ -143,6 +145,21 @@ def _execution(execution: Execution) -> dict[str, Any]:
         "environment": {name: facts[name] for name in _OF_ENVIRONMENT},
         "packages": {name: str(version) for name, version in (data.get("packages") or {}).items()},
         "code_diff": None if diff is None else diff.decode("utf-8", "replace"),
+    }
+
+
+def _search(execution: Execution) -> dict[str, Any]:
+    """Return the facts about a search, the course of its best value, and its samples."""
+    search = execution.search
+    charts = search_charts(search)
+    return {
+        "name": str(execution),
+        "facts": search_facts(execution),
+        "charts": [
+            {"drawing": lay_out(one, f"best {one.field}"), "caption": f"The best value so far, over {one.x}."}
+            for one in charts
+        ],
+        "samples": _table(samples_table(search, MAX_ROWS)),
     }
 
 

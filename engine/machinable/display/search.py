@@ -7,12 +7,14 @@ from typing import Any
 
 from machinable.display.tables import Table, cell, settings_text
 from machinable.errors import MachinableError
+from machinable.results.chart import Chart, Point, Series
 from machinable.results.execution import Execution
 from machinable.results.search import SampleState, SearchResult, SearchSample, order_of
 
-__all__ = ["importance_of", "is_search", "samples_table", "search_facts"]
+__all__ = ["importance_of", "is_search", "samples_table", "search_charts", "search_facts"]
 
 LISTED = 20  # samples
+LISTED_BEST = 6  # improvements
 STATES: tuple[SampleState, ...] = ("finished", "pruned", "failed", "running")
 
 
@@ -39,6 +41,7 @@ def search_facts(execution: Execution) -> dict[str, str | None]:
     return {
         "search": f"{search.mode} {search.metric}, {len(search.samples)} samples: {states or 'none'}{over}",
         "best": None if best is None else f"{_value(best)} by sample {best.number}: {settings_text(best.values)}",
+        "history": _history_text(search),
         "importance": ", ".join(f"{path} {share:.2g}" for path, share in importance_of(search).items()),
     }
 
@@ -47,6 +50,40 @@ def _value(sample: SearchSample) -> str:
     interval = sample.interval
     text = cell(sample.value)
     return text if interval is None else f"{text} ({cell(interval[0])} to {cell(interval[1])})"
+
+
+def _course(search: SearchResult) -> list[tuple[int, float, float]]:
+    """Return how many samples had ended, the seconds, and the best value so far, at each end of a sample with one."""
+    rows = enumerate(search.history(), 1)
+    return [(count, row["seconds"] or 0.0, row["best"]) for count, row in rows if row["best"] is not None]
+
+
+def _history_text(search: SearchResult) -> str:
+    """Return the improvements of the best value: `0.91 after 1 sample, 0.95 after 3, 0.97 after 28`."""
+    better: list[tuple[int, float]] = []
+    for count, _, best in _course(search):
+        if not better or best != better[-1][1]:
+            better.append((count, best))
+    parts = [f"{cell(best)} after {count}" for count, best in better]
+    if not parts:
+        return ""
+    parts[0] += " sample" if better[0][0] == 1 else " samples"
+    kept = parts if len(parts) <= LISTED_BEST else [parts[0], "…", *parts[1 - LISTED_BEST :]]
+    return ", ".join(kept)
+
+
+def search_charts(search: SearchResult) -> list[Chart]:
+    """Return curves of the best value so far, over samples and over seconds; none before there is a value."""
+    course = _course(search)
+    curves = {
+        "samples": [Point(float(count), best) for count, _, best in course],
+        "seconds": [Point(seconds, best) for _, seconds, best in course],
+    }
+    return [
+        Chart("curves", search.metric, x, [], None, [Series("best so far", (), points, [])], "none", 0.0, "", [])
+        for x, points in curves.items()
+        if points
+    ]
 
 
 def samples_table(search: SearchResult, limit: int = LISTED) -> Table:

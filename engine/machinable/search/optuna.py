@@ -119,7 +119,11 @@ def make(kind: str, name: str, options: Mapping[str, Any], ours: Sequence[str], 
     known = name.replace("-", "").replace("_", "")
     if known not in classes or known in _NOT_NAMED:
         raise UnknownName(kind, name, [*ours, *(n for n in classes if n not in (*ours, *_NOT_NAMED))])
-    import_optuna(*_NEEDS.get(known, ()))
+    try:
+        import_optuna(*_NEEDS.get(known, ()))
+    except ImportFailed as error:
+        error.message = f"the {kind} {name!r} needs {error.given}, which is not installed"
+        raise
     check_options(classes[known], f"the {kind} {name!r}", options)
     options = dict(options)
     if seed is not None and "seed" in signature(classes[known]).parameters:
