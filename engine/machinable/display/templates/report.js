@@ -25,5 +25,5 @@ document.querySelectorAll(".scroll").forEach(scroll => {
   addEventListener("resize", show);
   show();
 });
-// On paper nothing can be opened.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => one.open = true));
+// On paper nothing can be opened; lists of packages stay closed.
+addEventListener("beforeprint", () => document.querySelectorAll("details:not(.long)").forEach(one => one.open = true));
