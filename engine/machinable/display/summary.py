@@ -262,8 +262,10 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
 
 
 def trial_note(trial: Trial) -> str:
-    """Return why a trial did not run, and the notes that were added to it."""
-    why = f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+    """Return why a trial did not run or was pruned, and the notes that were added to it."""
+    why = f"from {trial.source}" if trial.source else trial.because or ""
+    if why and not trial.source and trial.status != "pruned":
+        why = f"because of {why}"
     return "; ".join(filter(None, (why, *(line["note"] for line in trial.notes))))
 
 

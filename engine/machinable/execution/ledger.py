@@ -206,7 +206,7 @@ class Ledger:
     def pruned(self, spec: TrialSpec, outcome: Outcome | None, because: str) -> dict[str, Any]:
         """Record that a trial was ended between two iterations, or without an outcome, that it does not start."""
         self.counts["pruned"] += 1
-        facts: dict[str, Any] = {"attempt": 0, "because": because}
+        facts: dict[str, Any] = {"attempt": 0, "seconds": 0.0, "because": because}
         if outcome is not None:
             facts = {"seconds": outcome.seconds, "record": outcome.record, "because": because, **_imported(outcome)}
         return self._record(events.TrialPruned, spec, facts, 0.0 if outcome is None else outcome.seconds, because)
