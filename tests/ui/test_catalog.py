@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from machinable.results.storage import Storage
 from machinable.storage.local import DirectoryFiles
+from machinable.storage.open import open_files
 from machinable.ui.catalog import Catalog
 from tests.results.worlds import facts, finished, lines, planned, started, stored, write
 
@@ -134,3 +136,22 @@ def test_a_storage_that_disappears_leaves_what_was_read_with_the_reason(files: D
     (tmp_path / "away").rename(tmp_path / "storage")
     catalog.update()
     assert names(catalog) == ["OY1p1o"] and catalog.fault is None and catalog.changes == 3
+
+
+def test_what_has_ended_in_a_bucket_is_read_once(s3_folder: Callable[[], str]) -> None:
+    url = s3_folder()
+    bucket = open_files(url, create=True)
+    ended(bucket, "OY1p1o")
+    stored([planned(0)], None, files=bucket, folder="OY1p1o-2", engine={"type": "processes"})
+    write(bucket, "OY1p1o-2/ledger.000001.jsonl", lines([started(0)]))
+    with Storage(url) as storage:
+        catalog = Catalog(storage, Clock())
+        catalog.update()
+        first = {str(execution): execution for execution in catalog.executions}
+
+        write(bucket, "OY1p1o-2/ledger.000002.jsonl", lines([finished(0)]))
+        catalog.update()
+
+        assert catalog.execution("OY1p1o") is first["OY1p1o"]
+        assert [trial.status for trial in catalog.execution("OY1p1o-2")] == ["finished"] and catalog.changes == 2
+    bucket.close()

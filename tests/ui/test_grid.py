@@ -4,9 +4,10 @@ import pytest
 
 from machinable.errors import InvalidValue, UnknownName
 from machinable.results.trials import Trials
+from machinable.storage.memory import MemoryFiles
 from machinable.ui.grid import MAX_GROUPED, PAGE, field_choices, grid, group_tables
 from machinable.ui.selection import Selection
-from tests.results.worlds import failed, finished, planned, started, stored
+from tests.results.worlds import failed, finished, planned, started, status, stored, uid, write
 
 
 def trials(count: int = 6) -> Trials:
@@ -26,7 +27,6 @@ def test_a_page_has_the_columns_in_which_trials_differ() -> None:
         ("uid", "uid", False),
         ("component", "component", False),
         ("status", "status", False),
-        ("started", "started", False),
         ("config.rate", "rate", True),
         ("records.loss", "loss", True),
     ]
@@ -35,7 +35,6 @@ def test_a_page_has_the_columns_in_which_trials_differ() -> None:
         "uid": "000000000001",
         "component": "train",
         "status": "finished",
-        "started": "",
         "config.rate": "0.1",
         "records.loss": "0.25",
         "href": "/trial/OY1p1o/000000000001",
@@ -81,6 +80,19 @@ def test_a_column_that_the_trials_of_a_page_lack_is_empty() -> None:
 
     assert [row["error.type"] for row in found.rows] == ["ValueError", "ValueError"]
     assert grid(trials(), Selection(where="status=pending", columns="records.loss")).rows == []
+
+
+def test_a_damaged_file_makes_one_cell_unreadable() -> None:
+    files = MemoryFiles()
+    plan, ledger = [planned(0), planned(1)], [started(0), finished(0), started(1), finished(1)]
+    execution = stored(plan, ledger, files=files)
+    write(files, f"OY1p1o/trials/{uid(0)}/status.json", b"{")
+    write(files, f"OY1p1o/trials/{uid(1)}/status.json", status("finished", host={"name": "node7"}))
+
+    found = grid(execution.trials, Selection(columns="uid,status,host"))
+
+    assert [row["host"] for row in found.rows] == ["unreadable", "node7"]
+    assert [row["state"] for row in found.rows] == ["finished", "finished"]
 
 
 def test_groups_have_a_summary_of_each_column_of_numbers() -> None:

@@ -184,7 +184,7 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None, optio
         seed = execution.seed_text
         seed = f"id:{seed}" if seed.isdigit() else seed  # digits alone would be a number
         return command_on(None, "execute", *words, *options, *place, "--seed", seed)
-    requests = execution.data["task"]["components"]
+    requests = (execution.data.get("task") or {}).get("components") or ()
     if is_memory(execution.storage) or any(one["component"].startswith("__main__:") for one in requests):
         return None
     return command_on(storage, "resume", str(execution), *options)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from machinable.display.summary import interval_texts, short_names
 from machinable.display.tables import cell
-from machinable.errors import InvalidValue
+from machinable.errors import InvalidValue, StorageError
 from machinable.results.query import MISSING, Field, default_fields, find_field, is_number, known_fields
+from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.ui.selection import Selection, address
 from machinable.units import format_time
@@ -16,6 +17,7 @@ from machinable.units import format_time
 __all__ = ["PAGE", "Column", "Grid", "Groups", "field_choices", "grid", "group_tables"]
 
 PAGE = 50  # trials on one page
+UNREADABLE = "unreadable"
 MAX_GROUPED = 10_000  # trials that are summarised, which takes seconds for so many
 SAMPLE = 400  # trials that are looked at for the names of fields; others rarely have more
 _TIMES = ("started", "ended")
@@ -70,7 +72,6 @@ def grid(trials: Trials, selection: Selection) -> Grid:
         fields = default_fields(sample(chosen))
         if selection.execution:
             fields.remove("execution")
-        fields.insert(fields.index("status") + 1, "started")
     pages = max(1, -(-len(chosen) // PAGE))
     page = min(selection.page, pages)
     shown = chosen[(page - 1) * PAGE : page * PAGE]
@@ -80,7 +81,7 @@ def grid(trials: Trials, selection: Selection) -> Grid:
     rows = [
         {field: _text(field, row[field]) for field in fields}
         | {"href": address("trial", str(trial.execution), trial.uid), "key": f"{trial.execution}/{trial.uid}"}
-        | {"state": trial.status}
+        | {"state": _alone("status", trial)}
         for trial, row in zip(shown, values, strict=True)
     ]
     return Grid(columns, rows, len(chosen), page, pages)
@@ -96,11 +97,23 @@ def _values(trials: Trials, chosen: Trials, fields: Sequence[str]) -> list[dict[
     chosen.columns(*fields)  # whether there can be such fields
     columns = {}
     for name in fields:
-        values = [None if value is MISSING else value for value in _field(name).values(trials)]
+        try:
+            found = _field(name).values(trials)
+        except StorageError:
+            found = [_alone(name, trial) for trial in trials]
+        values = [None if value is MISSING else value for value in found]
         if trials and all(value is None for value in values):
             chosen.sort(name)  # whether any trial has it
         columns[name] = values
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _alone(name: str, trial: Trial) -> Any:
+    """Return the value of a field of one trial; the page of a trial says why its files cannot be read."""
+    try:
+        return _field(name).of(trial)
+    except StorageError:
+        return UNREADABLE
 
 
 def _field(name: str) -> Field:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from nicegui import ui
@@ -82,7 +83,10 @@ class Site:
             if self._catalog.is_read:
                 if self._catalog.is_remote:
                     ui.button("Read all again", on_click=self._reread).props("outline no-caps dense").classes("again")
-                await content()
+                try:
+                    await content()
+                except MachinableError as error:  # what was built before stays
+                    ui.html(render("error", error=error), sanitize=True)
                 return
             ui.label(f"Reading {place} …").classes("empty")
             await ui.context.client.connected(timeout=60)
@@ -96,7 +100,12 @@ class Site:
 
     def repeat(self, act: Callable[[], Awaitable[object]]) -> None:
         """Call a function again and again while the page is open."""
-        ui.timer(PERIOD, act, immediate=False)
+
+        async def acted() -> None:
+            with suppress(MachinableError):  # the part of the page that shows what is wrong is made again as well
+                await act()
+
+        ui.timer(PERIOD, acted, immediate=False)
 
     async def live(self, build: Callable[[Catalog], str], classes: str = "") -> Live:
         """Show HTML that is made from the catalog, and again whenever something has changed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from machinable.errors import NotStored
 from machinable.ui.execution import execution_view
 from machinable.ui.graph import Graph, graph, graph_options
 from machinable.ui.html import render
@@ -53,10 +52,7 @@ async def _graph(site: Site, name: str) -> None:
             chart.style(f"height: {20 + 50 * rows}px; min-width: {170 * columns}px").classes("chart")
 
     async def again() -> None:
-        try:
-            new = await site.ask(lambda catalog: graph(catalog.execution(name)))
-        except NotStored:
-            return  # the page says so
+        new = await site.ask(lambda catalog: graph(catalog.execution(name)))
         if new is not None and new != shown[0]:
             shown[0] = new
             chart.options.update(graph_options(new))

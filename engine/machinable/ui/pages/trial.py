@@ -76,12 +76,19 @@ async def _charts(site: Site, name: str, uid: str) -> None:
     """Show a small chart for each column of the rows; they grow while the trial runs."""
     with ui.element("section").classes("card") as card:
         ui.html(render("heading", text="Records"), sanitize=True)
+        faults = ui.html("", sanitize=True)
         grid = ui.element("div").classes("charts")
     charts: dict[str, Any] = {}
     shown: dict[str, Any] = {}
 
     async def again() -> None:
-        columns = await site.ask(lambda catalog: _columns(catalog.trial(name, uid)))
+        try:
+            columns = await site.ask(lambda catalog: _columns(catalog.trial(name, uid)))
+        except MachinableError as error:
+            faults.set_content(render("error", error=error))
+            card.set_visibility(True)
+            return
+        faults.set_content("")
         card.set_visibility(bool(columns))
         for column, points in columns.items():
             if shown.get(column) == points:
