@@ -51,7 +51,11 @@ def broken_links(site: Path) -> list[str]:
 
 def main(directory: Path) -> int:
     """Build the site in a directory and check its links; return the exit code."""
-    from sphinx.cmd.build import build_main  # a tool of the documentation, not of the package
+    try:
+        from sphinx.cmd.build import build_main  # a tool of the documentation, not of the package
+    except ImportError as error:
+        print(f"the site needs Sphinx: {error}\n  Install it: pip install -e '.[docs]'", file=sys.stderr)
+        return 2
 
     code = build_main(["-W", "--keep-going", "-q", "-E", "-b", "html", str(DOCS), str(directory)])
     broken = broken_links(directory)

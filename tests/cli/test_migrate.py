@@ -97,6 +97,9 @@ def test_the_difference_is_shown_and_only_written_on_request(
     monkeypatch.chdir(tmp_path)
     train, old, broken = tmp_path / "train.py", tmp_path / "package" / "latin.py", tmp_path / "broken.py"
     old.parent.mkdir()
+    (tmp_path.parent / "theirs.py").write_text(BEFORE, encoding="utf-8")
+    (tmp_path / "link.py").symlink_to("../theirs.py")
+    (tmp_path / "nul.py").write_bytes(b"x = 1\0")
     (tmp_path / "machinable.yaml").write_text("components: [train]\n")
     train.write_text(BEFORE, encoding="utf-8")
     train.chmod(0o755)
@@ -116,6 +119,7 @@ def test_the_difference_is_shown_and_only_written_on_request(
     assert run(["migrate", "--write"]) == 0
     assert train.read_text(encoding="utf-8") == AFTER
     assert train.stat().st_mode & 0o777 == 0o755
+    assert (tmp_path.parent / "theirs.py").read_text(encoding="utf-8") == BEFORE
     assert old.read_bytes().decode("latin-1").endswith("return self.flags.SEED, 'ö'\n")
     capsys.readouterr()
     assert run(["migrate"]) == 0

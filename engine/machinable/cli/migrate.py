@@ -52,12 +52,14 @@ def migrate_command(*, write: bool) -> None:
     changed = rest = 0
     for name in sorted(name for name in project_files(project) if name.endswith(".py")):
         path = os.path.join(project, name)
+        if os.path.islink(path):  # its target is a file of this project, or not of this project
+            continue
         content = Path(path).read_bytes()
         try:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
             before = content.decode(encoding)
             after, left = rewrite(before)
-        except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError) as error:
             message(f"{name}: not changed, because it cannot be read: {error}")
             continue
         if after != before:
