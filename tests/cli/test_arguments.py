@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinable.cli.arguments import format_version, parse_version
 from machinable.errors import InvalidValue, MachinableError
+from tests.cli.conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,36 @@ def test_no_error_shows_the_value_of_a_hidden_key(words: list[str]) -> None:
     with pytest.raises(MachinableError) as caught:
         parse_version(words)
     assert "s3cret" not in str(caught.value) + repr(vars(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "message"),
+    [
+        (["_children_.model=nett"], 1, "no component named 'nett'"),
+        (["n=1", "_children_.model=[net, ~smal]"], 5, "no version named '~smal'"),
+        (["_requires_={data: {each: net}}"], 1, "`each` of a requirement is a list, not 'net'"),
+        (["n=1", "--grid", "_resources_.cpus=1,two"], 12, "an amount of cpus is a number, not 'two'"),
+        (["--grid", "@smal,@small"], 8, "no version named '~smal'"),
+        (["--of", "net", "n=3", "_retries_={count: -1}"], 14, "a number of retries cannot be negative"),
+    ],
+)
+def test_an_error_of_a_reserved_key_points_at_the_word_that_sets_it(
+    run: Run, project: Path, words: list[str], column: int, message: str
+) -> None:
+    (project / "machinable.yaml").write_text(
+        "components:\n  - net: {n: 1, ~small: {n: 0}}\n"
+        "  - train: {n: 1, _requires_: {data: net}, _children_: {model: net}}\n"
+    )
+
+    ran = run("execute", "train", *words, "--dry")
+
+    assert ran.code == 2
+    assert ran.err.startswith(f"command line:1:{column}: {message}")
+
+
+def test_an_error_of_another_part_of_a_reserved_key_points_at_the_file(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - train:\n      _resources_: {cpus: two}\n")
+
+    ran = run("execute", "train", "_resources_={memory: 1}", "--dry")
+
+    assert ran.err.startswith("machinable.yaml:2:5: an amount of cpus is a number, not 'two'")

@@ -14,7 +14,7 @@ from machinable.cli.grids import check_form, read_grids
 from machinable.cli.values import Declared, for_each, place_of_word, read_value, several_values
 from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, Refused, UnknownName
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, UnknownName
 from machinable.execution.environment import visible_words
 from machinable.plan.grid import combinations
 from machinable.project import Project
@@ -140,16 +140,15 @@ def placed_on_command_line(words: Sequence[str]) -> Iterator[None]:
 def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None:
     if isinstance(error, UnknownName):
         for number in _numbers_of(error, words):
-            if _version_of(words[number]) == error.given:
+            alternatives = words[number].split(",") if words[number - 1 : number] == ["--grid"] else [words[number]]
+            if error.given in map(_version_of, alternatives):
                 error.details = (*error.details, *([f"declared at {error.at}"] if error.at else ()))
                 error.at = place_of_word(words, number)
                 return
-    if isinstance(error, Refused) and "_resources_." in (error.path or ""):
-        for number, word in enumerate(words):
-            of = [words[start + 1] for start in range(number) if words[start] == "--of"][-1:]
-            if f"{error.path}.".startswith(".".join([*of, word.partition("=")[0], ""])):
-                error.at = place_of_word(words, number)
-                return
+    if (number := _word_of_reserved_key(error, words)) is not None:
+        error.details = (*error.details, *([f"declared at {error.at}"] if error.at else ()))
+        error.at = place_of_word(words, number)
+        return
     details = [line for line in error.details if not line.startswith("in the version {")]
     if len(details) == len(error.details):
         return
@@ -164,6 +163,27 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
                 several = several_values(key, word.partition("=")[2])
                 error.todo = several and f"For one trial each, write {several}."
             return
+
+
+_RESERVED_PATH = re.compile(r"(?:(?P<component>[^_].*?)\.)?(?P<key>_[a-z]+_(?:\..+)?)")
+
+
+def _word_of_reserved_key(error: MachinableError, words: Sequence[str]) -> int | None:
+    """Return the number of the word that sets the reserved key which an error is about, also as the user of another.
+
+    The word has the same key, or a mapping with the last part of it: files may set other parts.
+    """
+    users = [line.split()[2] for line in error.details if line.startswith(("used as ", "required as "))]
+    for found in filter(None, map(_RESERVED_PATH.fullmatch, [error.path or "", *users])):
+        reserved, of = found["key"], None
+        for number, word in enumerate(words):
+            if word == "--of":
+                of = words[number + 1]
+            key, _, value = word.partition("=")
+            is_set = reserved == key or (f"{reserved}.".startswith(f"{key}.") and reserved.rpartition(".")[2] in value)
+            if is_set and of in (None, found["component"]):
+                return number
+    return None
 
 
 def _numbers_of(error: MachinableError, words: Sequence[str]) -> range:

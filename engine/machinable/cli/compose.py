@@ -146,6 +146,8 @@ def _imported(project: Project, target: str) -> Task:
             is_missing = f"{module}.".startswith(f"{missing}.")
             reason = f"there is no module {missing!r}" if is_missing else f"{type(error).__name__}: {error}"
             todo = "Write it as in an import, from the directory of the project." if is_missing else None
+            if module.endswith(".py") or "/" in module:
+                todo = f"Write {module.removesuffix('.py').strip('./').replace('/', '.')}:{path}."
             raise ImportFailed(f"{target} cannot be imported: {reason}", given=target, todo=todo) from error
         try:
             found: Any = attrgetter(path)(loaded)

@@ -422,6 +422,8 @@ def _spelling(key: str, text: str, known: Any, declared: Declared, in_grid: bool
     if isinstance(known, list) and not text.startswith("{"):
         added = "" if "," in text else f", or {key}._append_='[{text}]' to add it to the list"
         return f"Write {key}='[{text}]'{added}."
+    if isinstance(known, dict) and in_grid:
+        return f"Write --grid {key}.KEY=VALUE,VALUE. Its keys: {', '.join(map(str, known)) or 'none'}."
     if isinstance(known, dict):
         return f"Write {key}.KEY=VALUE, or {key}='{{KEY: VALUE}}'. Its keys: {', '.join(map(str, known)) or 'none'}."
     example = next((example for kind, _, example in _KINDS if isinstance(known, kind)), "null")

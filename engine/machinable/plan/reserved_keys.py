@@ -183,10 +183,11 @@ def checked_seconds(value: Any, path: str) -> float:
 def _checked_number(
     value: Any, path: str, what: str, expected: str, types: tuple[type[float], ...] = (int, float)
 ) -> float:
+    todo = f"Write {expected} of at least 0."
     if isinstance(value, bool) or not isinstance(value, types):
-        raise WrongType(f"{what} is {expected}, not {value!r}", path=path, given=value)
+        raise WrongType(f"{what} is {expected}, not {value!r}", path=path, given=value, todo=todo)
     if not 0 <= value <= float_info.max:
-        raise MalformedText(f"{what} cannot be negative or infinite: {value!r}", path=path, given=value)
+        raise MalformedText(f"{what} cannot be negative or infinite: {value!r}", path=path, given=value, todo=todo)
     return value
 
 

@@ -187,7 +187,10 @@ class _Declared:
             if key in value and not isinstance(value[key], list if key == "each" else Mapping):
                 form = "a list" if key == "each" else "a mapping of keys to lists"
                 raise WrongType(
-                    f"`{key}` of a {self.what} is {form}, not {value[key]!r}", path=f"{path}.{key}", given=value[key]
+                    f"`{key}` of a {self.what} is {form}, not {value[key]!r}",
+                    path=f"{path}.{key}",
+                    given=value[key],
+                    todo="Write {component: name, each: [{n: 1}, {n: 2}]}, or {component: name, grid: {n: [1, 2]}}.",
                 )
         if "component" in value:
             base = value["component"], *self._versions(value.get("version"))
