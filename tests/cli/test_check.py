@@ -243,3 +243,22 @@ def test_a_wrong_reserved_key_does_not_stop_other_components(run: Run, project: 
     assert all(line in requiring.err for line in refused.err.splitlines())
     assert "machinable.yaml:2:25: no reserved key named '_retires_'" in refused.err
     assert run("execute", "b").err == refused.err
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("execution: {engine: {type: processes, slot: 2}}", "machinable.yaml:2:13"),
+        ("tasks: {t: {component: a, execution: {engine: {type: processes, slot: 2}}}}", "machinable.yaml:2:39"),
+    ],
+)
+def test_options_of_the_engine_are_checked(run: Run, project: Path, text: str, place: str) -> None:
+    (project / "machinable.yaml").write_text(f"components: [{{a: null}}]\n{text}\n")
+    (project / "a.py").write_text("from machinable import Component\n\n\nclass A(Component):\n    pass\n")
+
+    ran = run("check")
+
+    assert ran.code == 2
+    assert f"{place}: the engine 'processes' takes no slot\n" in ran.out
+    assert "Did you mean 'slots'?" in ran.out
+    assert ", 1 error," in ran.out

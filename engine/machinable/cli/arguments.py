@@ -141,13 +141,13 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
     if isinstance(error, UnknownName):
         for number in _numbers_of(error, words):
             alternatives = words[number].split(",") if words[number - 1 : number] == ["--grid"] else [words[number]]
-            if error.given in map(_version_of, alternatives):
+            if error.given in [_version_of(one) for one in alternatives]:
                 error.details = (*error.details, *([f"declared at {error.at}"] if error.at else ()))
                 error.at = place_of_word(words, number)
                 return
-    if (number := _word_of_reserved_key(error, words)) is not None:
+    if (found := _word_of_reserved_key(error, words)) is not None:
         error.details = (*error.details, *([f"declared at {error.at}"] if error.at else ()))
-        error.at = place_of_word(words, number)
+        error.at = place_of_word(words, found)
         return
     details = [line for line in error.details if not line.startswith("in the version {")]
     if len(details) == len(error.details):

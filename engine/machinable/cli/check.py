@@ -20,6 +20,7 @@ from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, SeveralErrors
 from machinable.execution.options import (
     check_settings,
+    engine_errors,
     load_listeners,
     named_listeners,
     preferences,
@@ -67,6 +68,7 @@ def check_command(no_import: bool, as_json: bool) -> int:
                 counts["task"] = counts.get("task", 0) + 1
                 found += _check_task(project, name, imports=not no_import)
             if not no_import:
+                found += engine_errors(workspace.main.execution)
                 found += _check_listeners(project)
     # Each once: with a version, a reference that fails may suggest other names.
     each = [one for error in found for one in (error.parts)]
@@ -138,6 +140,7 @@ def _check_task(project: Project, name: str, *, imports: bool) -> Iterator[Machi
         plan = task.plan(project, seed=0)
         check_settings(task)
         if imports:
+            yield from engine_errors(task.settings)
             if isinstance(plan, SearchPlan):
                 begin_search(plan, {})
             preflight(plan, {})

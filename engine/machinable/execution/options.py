@@ -15,8 +15,9 @@ from msgspec import Struct
 from machinable import ids
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import MappingNode, SequenceNode, Source, unwrapped
-from machinable.engines.registry import KNOWN, is_known
+from machinable.engines.registry import KNOWN, is_known, make
 from machinable.errors import (
+    ImportFailed,
     InvalidType,
     InvalidValue,
     MachinableError,
@@ -46,6 +47,7 @@ __all__ = [
     "OnFailure",
     "Options",
     "Policy",
+    "engine_errors",
     "load_listeners",
     "named_listeners",
     "preferences",
@@ -281,13 +283,30 @@ def section_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
             _policy({}, one)
             _locks(one)
             parse_declared_resources(one.get("resources"), "execution.resources")
-            engine = one.get("engine")
-            name = engine.get("type") if isinstance(engine, Mapping) else engine
-            if isinstance(name, str) and not is_known(name.partition(":")[0]):
+            name = _engine_name(one.get("engine"))
+            if name and not is_known(name):
                 raise UnknownName("engine", name, KNOWN)
         except MachinableError as error:
             error.at = error.at or (section.place(key) if isinstance(section, MappingNode) else None)
             yield error
+
+
+def _engine_name(engine: Any) -> str:
+    name = engine.get("type") if isinstance(engine, Mapping) else engine
+    return name.partition(":")[0] if isinstance(name, str) else ""
+
+
+def engine_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
+    """Yield what is wrong with the options of the engine in a section `execution`, if its package is installed."""
+    try:
+        engine = Resolver(section, "execution").copy().get("engine")
+        if is_known(_engine_name(engine)):
+            make(engine)
+    except ImportFailed:
+        pass  # it may be there where the project is executed
+    except MachinableError as error:
+        error.at = error.at or (section.place("engine") if isinstance(section, MappingNode) else None)
+        yield error
 
 
 def _choice(name: str, call: Mapping[str, Any], section: Mapping[str, Any], default: Any) -> Any:
