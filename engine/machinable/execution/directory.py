@@ -143,8 +143,13 @@ def engine_facts(engine: Engine) -> dict[str, Plain]:
     return facts
 
 
-def engine_again(name: str, facts: Mapping[str, Any]) -> str | dict[str, Any]:
+def engine_again(name: str, facts: Mapping[str, Any], todo: str | None = None) -> str | dict[str, Any]:
     """Return the engine of an execution, of which these facts are stored, as it can be given again.
+
+    Args:
+        name: The execution.
+        facts: The facts about its engine.
+        todo: What to do if some of its options are not stored; by default, to give it again.
 
     Raises:
         Refused: Some of its options are not stored.
@@ -155,7 +160,8 @@ def engine_again(name: str, facts: Mapping[str, Any]) -> str | dict[str, Any]:
         raise Refused(
             f"{name} ran on the engine {kind!r} with options that are not stored: {listed(left_out)}",
             given=left_out,
-            todo=f"Give the engine again: in machinable.yaml execution: {{engine: {{type: {kind}, {missing}}}}}, or in "
+            todo=todo
+            or f"Give the engine again: in machinable.yaml execution: {{engine: {{type: {kind}, {missing}}}}}, or in "
             f"Python engine={{…}}. To do without them: --engine {kind}.",
         )
     if options := facts.get("options"):

@@ -237,7 +237,7 @@ def _engine(execution: Execution) -> str | dict[str, Any]:
         return "local"
     if kind == "processes" and facts.get("slots"):  # which depends on the host if it was not given
         facts = {**facts, "given": f"processes:{facts['slots']}"}
-    return engine_again(str(execution), facts)
+    return engine_again(str(execution), facts, f"Run it without them: --engine {kind}; or here: --engine local.")
 
 
 @contextmanager
