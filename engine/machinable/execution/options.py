@@ -284,7 +284,7 @@ def section_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
             _locks(one)
             parse_declared_resources(one.get("resources"), "execution.resources")
             name = _engine_name(one.get("engine"))
-            if name and not is_known(name):
+            if name and not is_known(name.partition(":")[0]):
                 raise UnknownName("engine", name, KNOWN)
         except MachinableError as error:
             error.at = error.at or (section.place(key) if isinstance(section, MappingNode) else None)
@@ -293,14 +293,14 @@ def section_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
 
 def _engine_name(engine: Any) -> str:
     name = engine.get("type") if isinstance(engine, Mapping) else engine
-    return name.partition(":")[0] if isinstance(name, str) else ""
+    return name if isinstance(name, str) else ""
 
 
 def engine_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
     """Yield what is wrong with the options of the engine in a section `execution`, if its package is installed."""
     try:
         engine = Resolver(section, "execution").copy().get("engine")
-        if is_known(_engine_name(engine)):
+        if is_known(_engine_name(engine).partition(":")[0]):
             make(engine)
     except ImportFailed:
         pass  # it may be there where the project is executed
