@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType, InvalidValue, MachinableError, UnknownName
-from machinable.results.chart import MAX_POINTS, Chart, Point, thinned
+from machinable.results.chart import MAX_POINTS, Chart, Point, caption, thinned
 from machinable.results.summary import figures
 from machinable.results.trials import Trials
 from machinable.storage.memory import MemoryFiles
@@ -82,6 +82,15 @@ def test_between_different_x_a_trial_is_on_straight_lines_from_its_first_to_its_
     assert drawn(chart) == {"": [(0.0, 0.0), (1.0, 3.0), (2.0, 5.0), (4.0, 4.0)]}
     assert [point.n for point in chart.series[0].points] == [1, 2, 2, 1]
     assert chart.notes == ["the mean is over 1 to 2 values along the curve"]
+
+
+def test_over_time_repetitions_begin_together() -> None:
+    rows = [[{"loss": 4.0 - i, "_timestamp": start + 2.0 * i} for i in range(3)] for start in (100.0, 5000.0)]
+
+    chart = with_rows(({}, rows[0]), ({}, rows[1])).chart("records.loss", "_timestamp")
+
+    assert drawn(chart) == {"": [(0.0, 4.0), (2.0, 3.0), (4.0, 2.0)]}
+    assert caption(chart) == "Mean and 95 % interval of loss by seconds since the first row, n = 2."
 
 
 def test_several_rows_at_one_x_are_averaged_and_nan_is_a_gap() -> None:

@@ -56,6 +56,7 @@ MAX_POINTS = 1000  # of a curve; more cannot be distinguished
 MAX_CATEGORIES = 60  # on an axis
 LONG_NAME = 24  # characters
 MAX_REQUESTS = 16  # at the same time
+TIME = "_timestamp"  # the column with the time of each row
 SETTINGS = ("config", "flags", "tags", "requires")  # what a trial is given: a curve can go over its values
 
 Columns = Callable[[Sequence[str]], Mapping[str, list[Any]]]
@@ -270,7 +271,10 @@ class _Asked(NamedTuple):
         for trial, (_, name) in found.items():
             _check_numbers(self.metric, trial, (row.get(name) for row in rows[trial]))
             _check_numbers(across, trial, (row.get(across) for row in rows[trial]))
-            places = (row.get(across) if across in row else number for number, row in enumerate(rows[trial]))
+            places = [row.get(across) if across in row else number for number, row in enumerate(rows[trial])]
+            if across == TIME:  # times of day are never alike
+                start = next((place for place in places if place is not None), 0)
+                places = [None if place is None else place - start for place in places]
             values = _averaged(zip(places, (row.get(name) for row in rows[trial]), strict=True))
             samples.append(_Sample(trial, _smoothed(values, self.smooth)))
         if len(samples) < len(drawn):
@@ -593,6 +597,8 @@ def _without_beginning(texts: Sequence[str]) -> list[str]:
 
 def axis_label(field: str) -> str:
     """Return the name of a field or a column on an axis: `rate` for `config.rate`, `iteration` for `_iteration`."""
+    if field == TIME:
+        return "seconds since the first row"
     head, _, rest = field.partition(".")
     return (rest if rest and head in ("records", *SETTINGS) else field).lstrip("_").replace("_", " ")
 

@@ -310,8 +310,9 @@ class Trials(Tabular, Sequence[Trial]):
 
         Args:
             metric: The field of the vertical axis, or of the colours of a heat map, such as `records.accuracy`.
-            x: The horizontal axis: a column of the rows, such as `_iteration`, or a field. Default: the iteration if
-                the metric is a column with several rows, else a bar for each setting.
+            x: The horizontal axis: a column of the rows, such as `_iteration` or `_timestamp` (seconds since the first
+                row), or a field. Default: the iteration if the metric is a column with several rows, else a bar for
+                each setting.
             by: The fields whose values have separate colours, or are the vertical axis of a heat map. Default: what
                 distinguishes the trials.
             kind: `curves`, `bars`, `scatter` or `heatmap`. Default: curves over rows and over numbers among the
