@@ -453,6 +453,7 @@ def test_nothing_is_written_after_a_trial_was_lost_at_any_line(tmp_path: Path) -
     assert ends["LeaseLost"] > ends["KeyboardInterrupt"] and ends["finished"] == 1
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="an error of a profile function skips the handlers of its frame")
 def test_a_signal_handler_of_others_leaves_no_stream_redirected(tmp_path: Path) -> None:
     def interrupt(attempt: Attempt) -> None:
         raise KeyboardInterrupt
