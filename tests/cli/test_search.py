@@ -88,6 +88,8 @@ def test_a_declared_search_is_checked(world: Path, run: Run) -> None:
     (world / "machinable.yaml").write_text(text.replace("mod: max", "mode: max"))
     ran = run("check")
     assert (ran.code, "machinable.yaml:6:" in ran.out, "has no logarithm" in ran.out) == (2, True, True)
+    (world / "machinable.yaml").write_text(YAML.replace("samples: 4", "samples: 0"))
+    assert f"machinable.yaml:6:{YAML.splitlines()[5].index('samples') + 1}: `samples` is at least 1" in run("check").out
     (world / "machinable.yaml").write_text(YAML.replace("{rate: {log", "{rat: {log"))
     assert "no key named 'rat'" in run("check").out
 
@@ -166,7 +168,7 @@ def test_options_change_a_part_of_the_search_of_a_task() -> None:
         ({"tune": ("=uniform(0,1)",)}, "--tune '=uniform(0,1)' is not KEY=DOMAIN"),
         ({"tune": ("a=uniform(0,1)", "a=uniform(0,2)")}, "--tune gives 'a' twice"),
         ({"tune": ()}, "--samples needs a search"),
-        ({"sampler": "tep"}, "no sampler named 'tep'\n  Did you mean 'tpe'?"),
+        ({"sampler": "tep"}, "no sampler named 'tep'\n  in sampler\n  Did you mean 'tpe'?"),
         ({"sampler": "{tpe: {multi: true}}"}, "the sampler 'tpe' takes no multi"),
         ({"prune": "{asha: {first: 0}}"}, "first of the pruner 'asha' is 0"),
     ],

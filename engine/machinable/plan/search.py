@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from machinable.errors import InvalidType, InvalidValue
+from machinable.errors import InvalidType, InvalidValue, MachinableError
 from machinable.serialization import Plain
 
 if TYPE_CHECKING:
@@ -121,49 +122,70 @@ def search_request(
     read = read_space(space)
     if not read.paths:
         raise InvalidValue("the space of the search is empty", given=space, todo="Give one domain at least.")
-    if not isinstance(metric, str) or not metric:
-        raise (InvalidValue if metric in (None, "") else InvalidType)(
-            "a search needs a metric" if metric in (None, "") else f"the metric of a search is text, not {metric!r}",
-            given=metric,
-            todo="Give a field of trials: metric='records.loss.last', or metric='result'.",
-        )
-    if mode is None:
-        raise InvalidValue("a search needs a mode", todo="Give mode='min' or mode='max'.")
-    mode = check_mode(mode)
-    _check_samples(samples)
-    if isinstance(timeout, bool) or not (timeout is None or isinstance(timeout, (int, float))):
-        raise InvalidType(f"the timeout of a search is a number of seconds, not {timeout!r}", given=timeout)
-    if timeout is not None and not timeout > 0:
-        raise InvalidValue(f"the timeout of a search is more than 0 seconds, not {timeout!r}", given=timeout)
-    if isinstance(stop, (Mapping, str)) and not stop:
-        raise InvalidValue("`stop` is empty, so the first sample would end the search", todo="Leave it out.")
-    if isinstance(stop, Mapping):
-        for field, value in stop.items():
-            if not isinstance(field, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise InvalidType(
-                    f"`stop` maps fields to numbers, and not {field!r} to {value!r}",
-                    given=stop,
-                    todo="Write {'records.accuracy.last': 0.99}, a condition as text, or a function of a trial.",
-                )
-        stop = {field: float(value) for field, value in stop.items()}
-    elif stop is not None and not isinstance(stop, str) and not callable(stop):
-        raise InvalidType(
-            f"`stop` is {stop!r}",
-            given=stop,
-            todo="Give a mapping {'records.accuracy.last': 0.99}, a condition as text, or a function of a trial.",
-        )
-    if samples is None and stop is None and timeout is None and sampler != "grid":
-        raise InvalidValue("the search would never end", todo="Give the number of samples: samples=50.")
-    make_sampler(sampler, read, mode, 0, samples)
-    if prune is not None:
-        make_pruner(prune, mode)
-        if not metric.startswith("records."):
-            raise InvalidValue(
-                f"trials are pruned by their rows, and the metric {metric} is not one of them",
+    with _about("metric"):
+        if not isinstance(metric, str) or not metric:
+            raise (InvalidValue if metric in (None, "") else InvalidType)(
+                "a search needs a metric"
+                if metric in (None, "")
+                else f"the metric of a search is text, not {metric!r}",
                 given=metric,
-                todo="Give a column of the rows, such as metric='records.loss.last', or leave out prune.",
+                todo="Give a field of trials: metric='records.loss.last', or metric='result'.",
             )
+    with _about("mode"):
+        if mode is None:
+            raise InvalidValue("a search needs a mode", todo="Give mode='min' or mode='max'.")
+        mode = check_mode(mode)
+    with _about("samples"):
+        _check_samples(samples)
+    with _about("timeout"):
+        if isinstance(timeout, bool) or not (timeout is None or isinstance(timeout, (int, float))):
+            raise InvalidType(f"the timeout of a search is a number of seconds, not {timeout!r}", given=timeout)
+        if timeout is not None and not timeout > 0:
+            raise InvalidValue(f"the timeout of a search is more than 0 seconds, not {timeout!r}", given=timeout)
+    with _about("stop"):
+        if isinstance(stop, (Mapping, str)) and not stop:
+            raise InvalidValue("`stop` is empty, so the first sample would end the search", todo="Leave it out.")
+        if isinstance(stop, Mapping):
+            for field, value in stop.items():
+                if not isinstance(field, str) or isinstance(value, bool) or not isinstance(value, (int, float)):
+                    raise InvalidType(
+                        f"`stop` maps fields to numbers, and not {field!r} to {value!r}",
+                        given=stop,
+                        todo="Write {'records.accuracy.last': 0.99}, a condition as text, or a function of a trial.",
+                    )
+            stop = {field: float(value) for field, value in stop.items()}
+        elif stop is not None and not isinstance(stop, str) and not callable(stop):
+            raise InvalidType(
+                f"`stop` is {stop!r}",
+                given=stop,
+                todo="Give a mapping {'records.accuracy.last': 0.99}, a condition as text, or a function of a trial.",
+            )
+    with _about("samples"):
+        if samples is None and stop is None and timeout is None and sampler != "grid":
+            raise InvalidValue("the search would never end", todo="Give the number of samples: samples=50.")
+    with _about("sampler"):
+        make_sampler(sampler, read, mode, 0, samples)
+    with _about("prune"):
+        if prune is not None:
+            make_pruner(prune, mode)
+            if not metric.startswith("records."):
+                raise InvalidValue(
+                    f"trials are pruned by their rows, and the metric {metric} is not one of them",
+                    given=metric,
+                    todo="Give a column of the rows, such as metric='records.loss.last', or leave out prune.",
+                )
     return SearchRequest(read.plain(), metric, mode, samples, sampler, prune, stop, timeout)
+
+
+@contextmanager
+def _about(argument: str) -> Iterator[None]:
+    """Let errors name the argument that they are about."""
+    try:
+        yield
+    except MachinableError as error:
+        for one in error.parts:
+            one.path = one.path or argument
+        raise
 
 
 def former_arguments(
