@@ -132,7 +132,9 @@ def test_size_and_style_are_chosen() -> None:
         with pytest.raises(InvalidValue, match="is not the size of a figure"):
             two().plot("records.loss", size=size)
     with pytest.raises(UnknownName, match=r"no setting of matplotlib named 'font\.siz'"):
-        two().plot("records.loss", style={"font.siz": 3})
+        two().plot("records.loss", style={"axes.labelsize": 9, "font.siz": 3})
+    with pytest.raises(InvalidValue, match=r"style has axes\.labelsize: 'big', and "):
+        two().plot("records.loss", style={"axes.labelsize": "big"})
 
 
 def hashes() -> list[str]:

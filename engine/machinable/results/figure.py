@@ -140,12 +140,13 @@ def figure(
         style: Settings of matplotlib (`rcParams`) over ours.
 
     Raises:
-        InvalidValue: There is no such size.
+        InvalidValue: There is no such size, or matplotlib refuses a value of the style.
+        UnknownName: matplotlib has no such setting.
     """
     width, height = _checked_size(size)
     outer = [chart for chart in charts if _is_outer(_named(chart))]
     is_shared = len({tuple(one.name for one in chart.series) for chart in charts}) == 1 and len(charts) > 1
-    with _styled_by(style):
+    with _styled(_checked_style(style)):
         made = Figure(figsize=(width, height or 1))
         made.charts = tuple(charts)
         if height is None:
@@ -168,13 +169,16 @@ def _height(chart: Chart, width: float) -> float:
     return max(height, 0.6 + 0.17 * len(chart.categories or ())) if _is_horizontal(chart, width) else height
 
 
-@contextmanager
-def _styled_by(style: Mapping[str, Any] | None) -> Iterator[None]:
-    try:
-        with _styled(style or {}):
-            yield
-    except KeyError as error:
-        raise UnknownName("setting of matplotlib", next(iter(style or {}), error), matplotlib.rcParams) from error
+def _checked_style(style: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    known = matplotlib.rcParams.validate
+    for name, value in (style or {}).items():
+        if name not in known:
+            raise UnknownName("setting of matplotlib", name, known)
+        try:
+            known[name](value)
+        except (ValueError, TypeError) as error:
+            raise InvalidValue(f"style has {name}: {value!r}, and {error}", given=value) from error
+    return style or {}
 
 
 def _checked_size(size: Sequence[float] | None) -> tuple[float, float | None]:
