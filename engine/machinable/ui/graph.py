@@ -19,13 +19,13 @@ MAX_NODES, MAX_ROWS = 40, 12
 _BAD = ("failed", "blocked", "running", "interrupted", "pending", "skipped")
 _WORST = (*_BAD, *(state for state in STATES if state not in (*_BAD, "finished", "reused")), "finished", "reused")
 _COLOURS = {
-    "finished": "#2f9e5b",
-    "reused": "#2f9e5b",
+    "finished": "#217a44",
+    "reused": "#217a44",
     "running": "#0072b2",
-    "failed": "#d0433a",
-    "blocked": "#d0433a",
+    "failed": "#c0382f",
+    "blocked": "#c0382f",
 }
-_OTHER = "#b9801f"
+_OTHER = "#8a5f10"
 
 
 class Node(NamedTuple):
@@ -148,9 +148,16 @@ def graph_options(found: Graph) -> dict[str, Any]:
                 "type": "graph",
                 "layout": "none",
                 "coordinateSystem": "cartesian2d",
-                "symbol": "roundRect",
+                "symbol": "rect",
                 "symbolSize": [140, 38],
-                "label": {"show": True, "fontSize": 11, "color": "#fff", "overflow": "truncate", "width": 132},
+                "label": {
+                    "show": True,
+                    "fontSize": 11,
+                    "lineHeight": 15,
+                    "color": "#fff",
+                    "overflow": "truncate",
+                    "width": 132,
+                },
                 "edgeSymbol": ["none", "arrow"],
                 "edgeSymbolSize": 8,
                 "lineStyle": {"color": "#8a94a6", "width": 1.5},
