@@ -36,6 +36,7 @@ def fields(shape: Any, path: str = "") -> Iterator[str]:
 def test_every_field_of_a_shape_is_documented(kind: str, heading: str) -> None:
     section = FORMAT.read_text().partition(f"## `{heading}`\n")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+    documented |= set(re.findall(r"`(\w+)`", section.partition("### Searches")[2]))
     own = set(fields(getattr(documents, kind)._shape))
     # documented in words, or as the same object elsewhere
     inner = ("at_checkpoint.", "engine.", "code.", "host.", "error.traceback", "task.components[].requires.")
