@@ -100,6 +100,7 @@ class Search:
         self._seen: set[tuple[str, int]] = set()  # trials and iterations that the pruner has judged
         self._ends: dict[str, tuple[int, str]] = {}  # after which iteration trials end, if a search is repeated
         self._unwritten: list[int] = []  # samples that were asked for before there was a ledger
+        self._is_recorded = log is not None and bool(log.over) and plan.repeated is None  # that it is complete
         self._spent = 0.0 if log is None else log.seconds
         self._began = time.monotonic()
         self._differs = ""
@@ -369,7 +370,11 @@ class Search:
     def close(self) -> None:
         """Record that the search is complete, if it is."""
         self._lines.close()
-        if self.problem is None and not self.may_go_on:
+        if self.problem is not None or self.may_go_on:
+            return
+        if self._is_recorded:  # by a process that was killed after it
+            self._ledger.is_open = False
+        else:
             self._ledger.searched(self.over)
 
     # pruning
