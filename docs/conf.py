@@ -63,8 +63,11 @@ def write_llms_txt(app: Any, error: Exception | None) -> None:
         pages = [page for page in contents.get(section, []) if page not in contents] if section != "index" else []
         lines += [f"## {app.env.titles[section].astext()}", ""]
         for page in [section, *pages]:
-            title = app.env.titles[page].astext()
-            lines.append(f"- [{title}](_sources/{page}.md.txt): {first_sentence(source_of(page))}")
+            title, file = app.env.titles[page].astext(), f"_sources/{page}.md.txt"
+            (Path(app.outdir) / file).write_text(source_of(page), encoding="utf-8")
+            if "```{eval-rst}" in source_of(page):  # Sphinx fills it in
+                file = f"{page}.html"
+            lines.append(f"- [{title}]({file}): {first_sentence(source_of(page))}")
         lines.append("")
     (Path(app.outdir) / "llms.txt").write_text("\n".join(lines), encoding="utf-8")
 
@@ -79,11 +82,11 @@ def source_of(page: str) -> str:
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a page below its title, without its links."""
-    for paragraph in text.split("\n\n"):
-        if paragraph.strip() and not paragraph.lstrip().startswith(("#", "`", "|", "<", ":::", "(")):
+    for paragraph in re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).split("\n\n"):
+        if paragraph.strip() and not paragraph.lstrip("\n").startswith(("#", "|", "<", ":::", "(", "![", "    ")):
             plain = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(paragraph.split()))
-            return re.split(r"(?<=[.:?!]) ", plain)[0]
-    return ""
+            return re.split(r"(?<=[.?!]) |:$", plain)[0]
+    raise ValueError("a page has no sentence below its title")
 
 
 def code_in_docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

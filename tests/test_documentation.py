@@ -10,6 +10,7 @@ How a page is read:
   such line all lines are commands. Each ends with exit code 0 unless `$ echo $?` shows another one.
 * Commands in a bash block need several hosts; those that can be run are in tests/journeys/test_ray_hosts.py.
 * A block in braces, such as `{toctree}`, is a directive of the site, which tests/test_site.py builds.
+* A picture of `_static/` that a command of the page writes, too, is compared with what it has written.
 * `…` in what is expected stands for anything within a line, alone on a line for any lines. Times, durations, the
   working directory and the widths of columns may differ.
 """
@@ -249,8 +250,24 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+def drawn(figure: Path) -> tuple[list[str], list[float]]:
+    """Return the texts and the coordinates of a figure of matplotlib."""
+    svg = figure.read_text(encoding="utf-8")
+    lines = re.findall(r'<path d="([^"]+)" clip-path', svg)
+    numbers = [float(number) for line in lines for number in re.findall(r"-?[0-9.]+", line)]
+    return re.findall(r"<!-- (.+?) -->", svg), numbers
+
+
+def needs_ray(page: Path) -> bool:
+    return re.search(r"^\$ .* --engine ray ", page.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix())
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.xdist_group("ray")] if needs_ray(page) else []) for page in PAGES],
+    ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix(),
+)
 def test_a_reader_who_types_a_page_gets_what_it_shows(
     page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -259,7 +276,14 @@ def test_a_reader_who_types_a_page_gets_what_it_shows(
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "x")
         reader.server = request.getfixturevalue("bucket_server")
+    if needs_ray(page):
+        request.getfixturevalue("ray_cluster")
     reader.read()
+    for name in re.findall(r"\]\(_static/(.+?\.svg)\)", page.read_text(encoding="utf-8")):
+        if (desk / name).exists():  # a command of the page writes it
+            texts, numbers = drawn(DOCS / "_static" / name)
+            expected = texts, pytest.approx(numbers, abs=1)  # releases of matplotlib differ by less
+            assert drawn(desk / name) == expected, f"copy {desk / name} to docs/_static"
 
 
 @pytest.fixture

@@ -53,8 +53,12 @@ def test_the_site_builds_without_warnings_and_has_every_public_name_command_and_
 
     contents = (site / "llms.txt").read_text(encoding="utf-8")
     sources = re.findall(r"\]\((.+?)\): .", contents)
-    assert sorted(sources) == sorted(f"_sources/{page.relative_to(DOCS).as_posix()}.txt" for page in PAGES[1:])
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES[1:]}
+    filled_in = {page for page in pages if "{eval-rst}" in (DOCS / f"{page}.md").read_text(encoding="utf-8")}
+    links = {f"_sources/{page}.md.txt" for page in pages - filled_in} | {f"{page}.html" for page in filled_in}
+    assert sorted(sources) == sorted(links)
     assert [source for source in sources if not (site / source).exists()] == []
+    assert "{include}" not in "".join((site / source).read_text(encoding="utf-8") for source in sources)
 
     assert (site / "searchindex.js").exists()
     assert (site / "machinable.schema.json").read_text() == (DOCS / "machinable.schema.json").read_text()
