@@ -42,6 +42,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "UndefinedName",
     "UnknownName",
     "UsageError",
+    "WarningsHeld",
     "WrongKind",
     "WrongType",
     "did_you_mean",
@@ -149,12 +151,32 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
 
     A command, which is not called by code of the user, issues it from the package `cli`.
     """
+    held = _held.get()
+    if held is not None:
+        held.append((text, category))
+        return
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         if frame.f_code.co_filename.startswith(f"{_PACKAGE}cli{os.sep}"):
             break
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+_held: ContextVar[list[tuple[str, type[Warning]]] | None] = ContextVar("held warnings", default=None)
+
+
+class WarningsHeld:
+    """Issue the warnings of a block after it; none if it raises an error, which says more about the same mistake."""
+
+    def __enter__(self) -> None:
+        self._warnings: list[tuple[str, type[Warning]]] = []
+        self._token = _held.set(self._warnings)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        _held.reset(self._token)
+        for text, category in self._warnings if kind is None else ():
+            warn(text, category)
 
 
 class MachinableError(Exception):

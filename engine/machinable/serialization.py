@@ -139,7 +139,8 @@ _INSTEAD = {
     "pandas.Series": "a list: value.tolist()",
     "pandas.DataFrame": "it as an artifact: store.write('name.parquet', value)",
     "machinable.Number": "it in the space of a search: task.tune(space={'rate': uniform(0, 1)}, …)",
-    "machinable.Choice": "it in the space of a search: task.tune(space={'size': choice([32, 64])}, …)",
+    "machinable.Choice": "it in the space of a search, task.tune(space={'size': choice([32, 64])}, …). For a trial of "
+    "each value, give a version: grid(size=[32, 64])",
     "polars.DataFrame": "it as an artifact: store.write('name.parquet', value)",
     "torch.Tensor": "a number or a list: value.item(), value.tolist()",
 }

@@ -53,3 +53,19 @@ def test_a_storage_can_be_listed_without_a_project(run: Run, stored: str, projec
 
     assert run("list", "--storage", stored).code == 0
     assert run("list").code == 2
+
+
+def test_reading_needs_only_the_storage_of_a_project_that_is_wrong_elsewhere(
+    run: Run, stored: str, project: Path
+) -> None:
+    file = project / "machinable.yaml"
+    file.write_text(
+        "execution: {storage: $.where, engine: '${NOT_SET}'}\nwhere: out\n+: [gone]\ncomponents: [{a: '${NOT_SET}'}]\n"
+    )
+    assert len(run("list").out.splitlines()) == 3
+    assert run("show", "OY1p1o").code == 0
+
+    file.write_text("execution: {storage: '${NOT_SET}'}\n")
+    ran = run("list")
+    assert ran.code == 2
+    assert ran.err.startswith("machinable.yaml:1:13: the environment variable 'NOT_SET' is not set\n")

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -426,6 +427,24 @@ def test_wrong_arguments_are_errors(failed: Ran, run: Run, words: list[str], cod
     assert message in ran.err
     as_data = run("resume", *words, "--json")
     assert (as_data.code, set(json.loads(as_data.out))) == (code, {"error"})
+
+
+def test_a_key_that_the_class_refuses_is_not_said_to_be_added(run: Run, project: Path) -> None:
+    code = "from dataclasses import dataclass\n" + (project / "train.py").read_text()
+    (project / "train.py").write_text(
+        code.replace(
+            "class Train(Component):\n",
+            "class Train(Component):\n    @dataclass\n    class Config:\n        rate: float\n\n",
+        )
+    )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ran = run("execute", "train", "ratte=2", "--dry")
+
+    assert ran.code == 2
+    assert "no key named 'ratte'" in ran.err
+    assert "so it is added" not in ran.err
 
 
 def test_an_error_in_a_value_from_the_command_line_names_the_command_line(run: Run, project: Path) -> None:

@@ -123,6 +123,15 @@ def test_known_names_are_listed(schema: dict[str, Any]) -> None:
     assert "~fast:big" in json.dumps(schema["definitions"]["requirement"])
 
 
+def test_options_of_an_engine_with_further_ones_are_described(schema: dict[str, Any]) -> None:
+    _, *engines = schema["definitions"]["execution"]["properties"]["engine"]["allOf"]
+    (slurm,) = [one["then"] for one in engines if one["if"]["properties"]["type"]["enum"] == ["slurm"]]
+
+    assert slurm["properties"].keys() >= {"type", "partition", "time", "slots", "job_per_trial", "folder"}
+    assert slurm["properties"]["time"] == {"default": "1h"}
+    assert "additionalProperties" not in slurm  # those of submitit depend on its version
+
+
 def test_listeners_are_suggested(schema: dict[str, Any]) -> None:
     name, mapping = schema["definitions"]["execution"]["properties"]["listeners"]["anyOf"][0]["items"]["anyOf"]
 

@@ -148,6 +148,25 @@ def test_a_directive_that_does_not_fit_is_an_error(version: Any, expected: tuple
     assert f"in the version {version}" in str(failure(TEXT, version=version)) or "ref" in version
 
 
+@pytest.mark.parametrize(
+    ("version", "given", "meant"),
+    [
+        ({"new": {"_apend_": [1]}}, "new._apend_", "'new._append_'"),
+        ({"new._apend_": [1]}, "new._apend_", "'new._append_'"),
+        ({"new": [{"_remov_": [1]}]}, "new.0._remov_", "'new.0._remove_'"),
+        ({"opt": {"lr": {"_apend_": [1]}}}, "opt.lr._apend_", "'opt.lr._append_'"),
+        ({"layers": [{"_replce_": True}]}, "layers.0._replce_", "'layers.0._replace_'"),
+        ({"new": {"_target_": 1, "_hidden": 1}}, None, ""),
+    ],
+)
+def test_a_key_that_resembles_a_directive_is_told_where_nothing_is_declared(
+    version: Any, given: str | None, meant: str
+) -> None:
+    warnings = resolved(TEXT, "c", version).warnings
+    assert [text for text in warnings if f"no key {given!r}, so it is added. Did you mean {meant}" in text] == warnings
+    assert len(warnings) == (given is not None)
+
+
 def test_an_error_names_the_place_and_the_path_of_the_directive() -> None:
     text = "components:\n  - c: {a: {l: [1]}, ~v: {a.l.3: 1}}\n"
     error = failure(text, version="~v")

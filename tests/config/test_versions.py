@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import machinable as ml
 from machinable.config.versions import expand_lists
 from tests.config.worlds import config, entry, errors, failure, resolved, workspace
 from tests.golden_cases import typed
@@ -174,6 +175,7 @@ def test_a_version_may_be_a_file_of_the_project(version: object, expected: dict[
         (("~wide", ["~deep"]), "WrongType", "expected one version, not the list ['~deep']"),
         (5, "WrongType", "5 of type int is not a version"),
         (True, "WrongType", "True of type bool is not a version"),
+        (ml.grid([1, 2]), "WrongType", "grid([1, 2]) of type Choice is not a version"),
         ({"~wide"}, "WrongType", "{'~wide'} of type set is not a version"),
         ({"a": {"b": {1, 2}}}, "WrongType", "{1, 2} of type set is not plain data"),
         ({"a": [1, b"x"]}, "WrongType", "b'x' of type bytes is not plain data"),

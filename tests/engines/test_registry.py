@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,33 @@ def test_an_engine_is_made_from_a_name_a_mapping_or_a_class(given: object, kind:
     engine = registry.make(given)
 
     assert (type(engine), engine.slots) == (kind, slots)
+
+
+class Writing(LocalEngine):
+    """An engine that takes a path."""
+
+    paths = frozenset({"folder"})
+
+    def __init__(self, folder: str | None = None, other: str = "x") -> None:
+        self.folder, self.other = folder, other
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        ({"folder": "../jobs"}, "/projects/jobs"),
+        ({"folder": "/jobs"}, "/jobs"),
+        ({"folder": "~/j"}, "HOME/j"),
+        ({}, None),
+    ],
+)
+def test_paths_of_an_engine_are_relative_to_the_project(
+    options: dict[str, str], folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    engine: Any = registry.make({"type": Writing, "other": "../x", **options}, "/projects/one")
+    assert engine.folder == (folder.replace("HOME", "/home/ada") if folder else None)
+    assert engine.other == "../x"
 
 
 def test_an_engine_object_is_used_as_it_is() -> None:

@@ -324,7 +324,7 @@ def test_a_version_over_a_task_wins_and_replaces_alternatives(
             "Keep one",
         ),
         ("component: net\neach: [{rate: 1}, null]\ngrid: {rate: [1]}", "19:13: 'rate' has a value in a", "Keep one"),
-        ("component: net\nrepeat: 0", "19:5: repeat takes a number of at least 1, not 0", ""),
+        ("component: net\nrepeat: 0", "19:5: repeat takes a number of at least 1, not 0", "Give 1 or more."),
         ("component: net\nrepeat: many", "19:5: repeat takes a whole number, not 'many'", ""),
         (
             "component: net\nrepeat: 2\nlevels: [{split: 2}]",

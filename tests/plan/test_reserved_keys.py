@@ -21,6 +21,7 @@ from machinable.plan.task import Task
         ("_retries_: {from: beginning}", "`from` is where a retry begins: checkpoint or start, not 'beginning'"),
         ("_checkpoints_: 3", "`_checkpoints_` is a mapping, not 3"),
         ("_checkpoints_: {kep: 3}", "no part of `_checkpoints_` named 'kep'"),
+        ("_checkpoints_: {from: start}", "It is a part of `_retries_`: write _retries_: {from: …}"),
         ("_checkpoints_: {keep: 0}", "the number of checkpoints to keep is at least 1"),
         ("_checkpoints_: {keep: none}", "the number of checkpoints to keep is a whole number, not 'none'"),
         ("_checkpoints_: {every: 2.5}", "the number of iterations is a whole number, not 2.5"),

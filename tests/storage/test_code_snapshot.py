@@ -78,6 +78,14 @@ def test_tracked_and_untracked_files_are_packed_and_ignored_ones_are_not(reposit
     assert names(pack(repository)) == [".gitignore", "nets/dense.py", "nets/ünï %?.py", "new.py", "train.py"]
 
 
+def test_what_trackers_of_experiments_write_is_left_out(repository: Path) -> None:
+    write(repository, "wandb/run-2026_x/files/config.yaml", "wandb/offline-run-2026_x/run.wandb", "wandb/debug.log")
+    write(repository, "mlruns/0/meta.yaml", "mlflow.db", "runs/OY1p1o/events.out.tfevents.1.host.2.0")
+    write(repository, "wandb/sweep.py", "nets/runs.py")
+    for archive in (pack(repository), _without_git(repository)):
+        assert names(archive) == [".gitignore", "nets/dense.py", "nets/runs.py", "train.py", "wandb/sweep.py"]
+
+
 def test_tracked_files_are_packed_even_if_ignored(repository: Path) -> None:
     write(repository, "model.ckpt", "__pycache__/x.py")
     git(repository, "add", "-f", "model.ckpt", "__pycache__/x.py")

@@ -118,13 +118,16 @@ def _options(known: Mapping[str, str], prefix: str = "") -> list[Schema]:
     for name, path in known.items():
         module, _, attribute = path.partition(":")
         parameters = signature(getattr(import_module(module), attribute)).parameters.values()
-        if any(one.kind is one.VAR_KEYWORD for one in parameters):
-            continue  # another library has further options
+        # Another library may have further options, which depend on its version; those are checked when it is used.
+        is_open = any(one.kind is one.VAR_KEYWORD for one in parameters)
         options: Schema = {
-            one.name: {"default": one.default} if isinstance(one.default, (str, int)) else {} for one in parameters
+            one.name: {"default": one.default} if isinstance(one.default, (str, int)) else {}
+            for one in parameters
+            if one.kind is not one.VAR_KEYWORD
         }
         types: Schema = {"properties": {"type": {"enum": sorted({name, prefix + name})}}, "required": ["type"]}
-        found.append({"if": types, "then": {"properties": {"type": {}} | options, "additionalProperties": False}})
+        closed: Schema = {} if is_open else {"additionalProperties": False}
+        found.append({"if": types, "then": {"properties": {"type": {}} | options, **closed}})
     return found
 
 

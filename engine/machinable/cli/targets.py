@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.display.summary import Side
-from machinable.errors import InvalidValue, MissingFile, NotStored
+from machinable.errors import InvalidValue, NotStored
 from machinable.results.conditions import is_condition
 from machinable.results.storage import Storage
 from machinable.results.trials import Trials
@@ -47,17 +47,11 @@ def chosen_storage(given: str | None) -> str:
     directory = None
     if not os.environ.get("MACHINABLE_STORAGE"):
         # 40 ms with YAML, which commands on a storage that is named can save
-        from machinable.config.interpolation import Resolver
-        from machinable.execution.options import preferences
-        from machinable.project import Project
+        from machinable.execution.options import declared_storage, preferences
+        from machinable.project import find_project
 
-        user, project = preferences(os.environ), Project()
-        directory = project.path
-        try:
-            section = Resolver(project.workspace().main.execution, "execution").copy()
-        except MissingFile as error:
-            if error.given != project.path:
-                raise
+        user, directory = preferences(os.environ), find_project()
+        section = {"storage": declared_storage(directory)}
     chosen = storage_choice(None, os.environ, section, user)
     if chosen.url is None:
         raise InvalidValue(

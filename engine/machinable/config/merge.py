@@ -26,7 +26,7 @@ from machinable.config.nodes import (
     described,
     unwrapped,
 )
-from machinable.errors import MachinableError, MalformedText, MissingIndex, UnknownName
+from machinable.errors import MachinableError, MalformedText, MissingIndex, UnknownName, near_names
 
 __all__ = ["Overlay", "element_keys", "expand_dots", "known_key", "merge", "new_keys", "settled"]
 
@@ -304,7 +304,7 @@ def new_keys(
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """Yield the path of each key that neither the configuration nor any block has, and the names of its siblings.
 
-    Keys below a new key, a null, a scalar, a list or an empty mapping are not checked.
+    Keys below a new key, a null, a scalar, a list or an empty mapping are yielded only if they resemble a directive.
 
     Args:
         over: The override.
@@ -328,8 +328,28 @@ def new_keys(
         in_blocks = [block[key] for block in blocks if key in block]
         if key not in below and not in_blocks:
             yield (*above, str(key)), list(dict.fromkeys(str(name) for known in (below, *blocks) for name in known))
+            yield from _misspelt_directives(value, (*above, str(key)))
         elif isinstance(value, dict) and value:
             inner = [found for found in map(mapping, in_blocks) if found is not None]
             known = mapping(below[key]) if key in below else {} if inner else None
             if known is not None:
                 yield from new_keys(value, known, inner, container, (*above, str(key)))
+            else:
+                yield from _misspelt_directives(value, (*above, str(key)))
+        elif isinstance(value, list):
+            yield from _misspelt_directives(value, (*above, str(key)))
+
+
+def _misspelt_directives(value: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Yield the path of each key in a value that resembles a directive, such as `_apend_`, and the directives."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            is_reserved = type(key) is str and key[:1] == key[-1:] == "_" and key not in DIRECTIVES
+            if is_reserved and near_names(key, DIRECTIVES, cutoff=0.75):
+                yield (*above, key), sorted(DIRECTIVES)
+            if isinstance(item, (dict, list)):
+                yield from _misspelt_directives(item, (*above, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, (dict, list)):
+                yield from _misspelt_directives(item, (*above, str(index)))

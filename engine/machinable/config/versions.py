@@ -146,10 +146,11 @@ def _elements_of(version: Any) -> list[Any]:
             given=version,
             todo='Merge versions with a tuple: ("~a", {"x": 1}). A list makes several trials of a component.',
         )
+    todo = 'Use None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.'
+    if type(version).__module__.partition(".")[0] == "machinable":  # `grid([1, 2])`, a domain of a search
+        todo = "Name the key: grid(rate=[0.1, 0.01]). Domains are for a search: task.tune(space={'rate': …}, …)."
     raise WrongType(
-        f"{_short(repr(version))} of type {type(version).__name__} is not a version",
-        given=version,
-        todo='Use None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.',
+        f"{_short(repr(version))} of type {type(version).__name__} is not a version", given=version, todo=todo
     )
 
 

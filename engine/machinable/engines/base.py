@@ -84,6 +84,7 @@ class Engine:
         given: The text that it was made from, such as `processes:4`; None for others.
         given_options: The options of the mapping that it was made from; None for others.
         unstored: The options that are not stored, because commands and variables in them may have secrets.
+        paths: The options that are paths, which are relative to the project.
         slots: The number of trials that may be submitted at a time.
         reach: Where the workers are: in this process, on this host, or anywhere. Work for workers outside of this
             process can be pickled.
@@ -104,6 +105,7 @@ class Engine:
     given: str | None = None
     given_options: Mapping[str, Any] | None = None
     unstored: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
     slots: int = 1
     reach: Reach = "process"
     on_progress: OnProgress | None = None

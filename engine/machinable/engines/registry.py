@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, get_args
@@ -22,11 +23,12 @@ KNOWN = {
 GROUP = "machinable.engines"  # of entry points, with which other packages add engines
 
 
-def make(engine: Any) -> Engine:
+def make(engine: Any, project: str | None = None) -> Engine:
     """Return the engine that a name, a mapping or an object describes.
 
     Args:
         engine: A name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
+        project: The directory to which paths among the options are relative; by default the working directory.
 
     Raises:
         UnknownName: No engine has this name.
@@ -48,11 +50,25 @@ def make(engine: Any) -> Engine:
         if "type" not in options:
             raise InvalidValue("the engine has no `type`", given=options, known=KNOWN, todo="Write {'type': 'local'}.")
         kind = options.pop("type")
+        if project is not None:
+            options = _with_absolute_paths(kind, options, project)
         made = _made(kind if isinstance(kind, type) else str(kind), [], options)
         if options and not isinstance(kind, type):
             made.given_options = options
         return made
     return _checked(engine)
+
+
+def _with_absolute_paths(kind: Any, options: dict[str, Any], project: str) -> dict[str, Any]:
+    """Return the options with paths that mean the same to who resumes or reproduces the execution elsewhere."""
+    factory = kind if isinstance(kind, type) else _factory(str(kind))
+    paths = getattr(factory, "paths", ())
+    return {
+        name: os.path.normpath(os.path.join(project, os.path.expanduser(value)))
+        if name in paths and isinstance(value, str) and value
+        else value
+        for name, value in options.items()
+    }
 
 
 def is_known(name: str) -> bool:

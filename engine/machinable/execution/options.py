@@ -13,8 +13,18 @@ from typing import Any, Literal, TypeAlias, get_args
 from msgspec import Struct
 
 from machinable import ids
+from machinable.config.includes import ProjectReader
 from machinable.config.interpolation import Resolver
-from machinable.config.nodes import MappingNode, SequenceNode, Source, unwrapped
+from machinable.config.loader import FILE, load
+from machinable.config.nodes import (
+    UNREADABLE,
+    MappingNode,
+    ProjectScope,
+    SequenceNode,
+    Source,
+    unwrapped,
+    without_keys,
+)
 from machinable.engines.registry import KNOWN, is_known, make
 from machinable.errors import (
     ImportFailed,
@@ -27,15 +37,14 @@ from machinable.errors import (
     SeveralErrors,
     StorageUnavailable,
     UnknownName,
-    did_you_mean,
-    near_names,
+    suggestion,
     warn,
 )
 from machinable.events import Listener
 from machinable.listeners import registry
 from machinable.plan.reserved_keys import checked_count, checked_seconds, parse_declared_resources
 from machinable.plan.task import Task
-from machinable.project import Project
+from machinable.project import Project, ProjectDirectory
 from machinable.settings import StorageChoice, choose, storage_choice
 from machinable.storage.locks import LEASE
 from machinable.storage.open import storage_url
@@ -47,6 +56,7 @@ __all__ = [
     "OnFailure",
     "Options",
     "Policy",
+    "declared_storage",
     "engine_errors",
     "load_listeners",
     "named_listeners",
@@ -136,7 +146,9 @@ def read_options(
                 f"execute takes no argument {name!r}",
                 given=name,
                 known=ARGUMENTS,
-                todo=did_you_mean(near) if (near := near_names(name, ARGUMENTS)) else None,
+                todo="Only the command line runs in the background: machinable execute … --detach"
+                if name == "detach"
+                else suggestion(name, ARGUMENTS, f"It takes {', '.join(ARGUMENTS)}."),
             )
     settings = {} if task is None else task.settings
     if task is not None and settings:
@@ -222,6 +234,27 @@ def named_listeners(
             if all(one != other.given for other in found):
                 found.append(NamedListener(one, at, source))
     return tuple(found)
+
+
+def declared_storage(project: str) -> Any:
+    """Return the storage that a project declares, None without one; errors elsewhere in its file do not matter.
+
+    Raises:
+        ConfigurationError: It cannot be read; the error is that of the whole file.
+    """
+    files, scope = ProjectDirectory(project), ProjectScope()
+    try:
+        scope.root = root = ProjectReader(files, os.environ).read(FILE, scope, kind="project file")
+    except MissingFile as error:
+        if error.given != FILE:
+            raise
+        return None
+    section = root.get("execution") if isinstance(root, MappingNode) else root
+    if isinstance(section, MappingNode) and section.get("storage") is not UNREADABLE:
+        section = without_keys(section, [key for key in section if key != "storage"])
+    elif section is not None:
+        section = load(files, os.environ).main.execution
+    return Resolver(section or {}, "execution").copy().get("storage")
 
 
 def load_listeners(named: Iterable[NamedListener], project: str) -> tuple[Listener, ...]:

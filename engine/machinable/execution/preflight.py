@@ -35,6 +35,7 @@ from machinable.errors import (
     Place,
     Refused,
     SeveralErrors,
+    WarningsHeld,
     did_you_mean,
     warn,
 )
@@ -114,27 +115,30 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
         task = task_from_data(stored.data["task"], stored.name) if task is None else task
     assert task is not None
     live = live_code(task.request)
-    plan = task.plan(options.project, seed, storage=options.url)
-    if not len(plan) and not isinstance(plan, SearchPlan):
-        raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
-    if expected is not None:
-        _check_same(expected, plan)
-    begin_project(plan.project, keep={target.module for target in live})
-    search = None
-    if isinstance(plan, SearchPlan):
-        log = None
-        if plan.repeated is not None:
-            from machinable.results.search import SearchLog
+    with WarningsHeld():
+        plan = task.plan(options.project, seed, storage=options.url)
+        if not len(plan) and not isinstance(plan, SearchPlan):
+            raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
+        if expected is not None:
+            _check_same(expected, plan)
+        begin_project(plan.project, keep={target.module for target in live})
+        search = None
+        if isinstance(plan, SearchPlan):
+            log = None
+            if plan.repeated is not None:
+                from machinable.results.search import SearchLog
 
-            log = SearchLog([dict(row) for row in plan.repeated], "the samples of the search that is repeated", 0.0, "")
-        elif stored is not None:
-            from machinable.results.search import SearchLog
+                log = SearchLog(
+                    [dict(row) for row in plan.repeated], "the samples of the search that is repeated", 0.0, ""
+                )
+            elif stored is not None:
+                from machinable.results.search import SearchLog
 
-            log = SearchLog.read(stored.files, str(stored))
-            log = log if is_stored_task else log._replace(over="")
-        search = begin_search(plan, live, options.function, log)
-    reuse = reuse_policy(options, plan)
-    plan = preflight(plan, live, options.function)
+                log = SearchLog.read(stored.files, str(stored))
+                log = log if is_stored_task else log._replace(over="")
+            search = begin_search(plan, live, options.function, log)
+        reuse = reuse_policy(options, plan)
+        plan = preflight(plan, live, options.function)
     _refuse_replaced_modules(plan)
     if options.named:
         options = replace(options, listeners=(*options.listeners, *load_listeners(options.named, plan.project)))
@@ -142,7 +146,8 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     if search is not None and options.engine == "dry":
         search.preview()
-    engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)
+    given = engine_of(stored) if options.engine is None and stored is not None else options.engine
+    engine = registry.make(given, plan.project)
     engine.on_notice = partial(_announce, options.listeners)
     try:
         if options.policy.timeout is not None and not engine.can_end:

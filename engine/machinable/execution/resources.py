@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from machinable.engines.base import Engine
 from machinable.engines.devices import VARIABLES, Devices, visible_devices
 from machinable.errors import MachinableError, MalformedText, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Use
-from machinable.plan.reserved_keys import parse_declared_resources
+from machinable.plan.reserved_keys import PARTS, parse_declared_resources
 from machinable.storage.process_info import cores, memory
 
 __all__ = ["Capacity", "capacity_of"]
@@ -70,7 +71,7 @@ class Capacity:
                 total = self._total.get(name)
                 exceeds = exceeds or total is None or amount > total
                 if total is None:
-                    near = near_names(name, self._total)
+                    near = () if name in PARTS["_resources_"] else near_names(name, self._total)
                     todo = did_you_mean(near) if near else self._undeclared(name, amount)
                     text = f"requests {_text(name, amount)}, but there is no resource {name!r}"
                     add(use, text, name, todo, self._total, name)
@@ -103,10 +104,14 @@ class Capacity:
         return "Request less, or run it where there is more."
 
     def _undeclared(self, name: str, amount: float) -> str:
-        declare = f"Declare how much there is: `execution: {{resources: {{{name}: {amount:g}}}}}`."
+        declared = f"`execution: {{resources: {{{name}: {amount:g}}}}}`"
         if not self._is_assigned:
-            return declare
-        return f"The hosts have: {', '.join(sorted(self._total))}. For hosts that the engine starts itself: {declare}"
+            return f"Declare how much there is: {declared}."
+        todo = f"The hosts have: {', '.join(sorted(self._total))}. If the engine starts them, declare it: {declared}. "
+        if name in PARTS["_resources_"]:
+            return f"{todo}If not, add a host that has it."
+        shared = f"`{name}: {{total: {max(1, math.ceil(amount))}, shared: true}}`"
+        return f"{todo}If not, start one with it, or declare it as a limit that executions share: {shared}."
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
         """Return whether enough is currently free; True if the engine decides that."""

@@ -15,6 +15,7 @@ from machinable.storage.formats.registry import check_place
 from machinable.units import parse_size
 
 __all__ = [
+    "PARTS",
     "checked_count",
     "checked_seconds",
     "parse_checkpoints",
@@ -167,7 +168,9 @@ def parse_checkpoints(value: Any, path: str) -> CheckpointPolicy:
 def _check_parts(key: str, value: Mapping[Any, Any], known: Sequence[str], path: str) -> None:
     for part in value:
         if part not in known:
-            raise UnknownName(f"part of `{key}`", part, known, path=path)
+            other = next((one for one, parts in PARTS.items() if part in parts), None)
+            todo = f"It is a part of `{other}`: write {other}: {{{part}: …}}." if other is not None else None
+            raise UnknownName(f"part of `{key}`", part, known, path=path, todo=todo)
 
 
 def checked_count(value: Any, path: str) -> int:

@@ -272,7 +272,8 @@ class Task:
         if isinstance(k, bool) or not isinstance(k, int):
             raise InvalidType(f"{method} takes a whole number, not {k!r}", given=k)
         if k < 1:
-            raise InvalidValue(f"{method} takes a number of at least 1, not {k}", given=k)
+            todo = f"Give 1 or more. Without {method}, each component runs once."
+            raise InvalidValue(f"{method} takes a number of at least 1, not {k}", given=k, todo=todo)
         if not isinstance(name, str):
             raise InvalidType(f"the name of a {method} is text, not {name!r}", given=name)
         if not name.isidentifier():

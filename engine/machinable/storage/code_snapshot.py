@@ -82,8 +82,8 @@ def pack_into(
 
     In a git repository it contains the files that are tracked or not ignored, including those of submodules; elsewhere
     all files that no `.gitignore` names. Caches, virtual environments, the data of version control, the executions of
-    any storage, and folders that `machinable export` wrote are left out. Links stay links, so nothing from outside the
-    directory is included.
+    any storage, what experiment trackers write, and folders that `machinable export` wrote are left out. Links stay
+    links, so nothing from outside the directory is included.
 
     Files that seem to contain secrets are packed as well, and reported in one warning.
 
@@ -163,7 +163,9 @@ def _chosen(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules]) -
     return sorted(
         name
         for name in _listed(root, storages, rules)
-        if not _is_ignored(name, False, rules) and not any(map(is_temporary, name.split(os.sep)))
+        if not _is_ignored(name, False, rules)
+        and not any(map(is_temporary, name.split(os.sep)))
+        and not _OF_TRACKERS.search(name)
     )
 
 
@@ -232,6 +234,9 @@ _CACHES = frozenset(
     }
 )
 _COMPILED = (".pyc", ".pyo")
+_OF_TRACKERS = re.compile(  # what Weights & Biases, MLflow and TensorBoard write, perhaps while the code is packed
+    r"(?:^|/)(?:wandb/(?:(?:offline-)?run-|latest-run|debug)|mlruns/|mlflow\.db|[^/]*\.tfevents\.)"
+)
 
 
 _IN_EXPORT = "/machinable/replay/exported.py"

@@ -183,7 +183,8 @@ def test_a_killed_execution_on_this_host_is_resumed_with_the_options_of_its_engi
 
     execution = ml.Storage("../s")["OY1p1o"]
     (trial,) = execution.trials
-    assert execution.data["engine"] == {"type": "slurm", "slots": 1, "options": options}
+    jobs = os.path.abspath("../jobs")  # it means the same wherever the execution is resumed or reproduced
+    assert execution.data["engine"] == {"type": "slurm", "slots": 1, "options": {**options, "folder": jobs}}
     assert trial.content("devices.json") == b'"5,6"\n'  # those of this process
     assert scripts(slurm) == []
 

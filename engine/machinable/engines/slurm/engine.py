@@ -48,7 +48,8 @@ class SlurmEngine(ClusterEngine):
         time: The time limit of a job, such as `4h`.
         slots: The largest number of jobs.
         job_per_trial: Whether a job ends after one trial.
-        folder: Where submitit writes its files, which all hosts share; by default in the home directory.
+        folder: Where submitit writes its files, which all hosts share, relative to the project; by default in the
+            home directory.
         address: The address of this host to which jobs connect; by default that towards the controller of Slurm.
         cluster: "local" runs the jobs as processes of this host.
         options: Further options of submitit, such as `account`, `qos`, `constraint` and `setup`.
@@ -60,6 +61,7 @@ class SlurmEngine(ClusterEngine):
 
     name = "slurm"
     unstored = frozenset({"setup", "teardown", "srun_args", "additional_parameters"})
+    paths = frozenset({"folder"})
     idle_seconds: float | None = 60.0  # then others may have its resources
     may_grow = False
 
