@@ -115,26 +115,54 @@ class Search:
             self.best, self.values = value, dict(values)
 
 
-def ours(sampler: str, prune: str | None = None, repeats: int = 1) -> Callable[[Function, int, int], float]:
-    """Return a search by a sampler and a pruner of machinable."""
+class Part:
+    """A sampler or a pruner, which can be replaced by a new one that hears the same, as when a search is resumed."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._part = make()
+
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        """Call a method."""
+        self._calls.append((name, arguments))
+        return getattr(self._part, name)(*arguments)
+
+    def resume(self) -> None:
+        """Make it again, and repeat all calls."""
+        self._part = self._make()
+        for name, arguments in self._calls:
+            getattr(self._part, name)(*arguments)
+
+
+def ours(
+    sampler: str, prune: str | None = None, repeats: int = 1, is_resumed: bool = False
+) -> Callable[[Function, int, int], float]:
+    """Return a search by a sampler and a pruner of machinable, which may be resumed after half the budget."""
 
     def search(function: Function, budget: int, seed: int) -> float:
         run = Search(function, budget)
-        chooses, prunes = make_sampler(sampler, function.space, "min", seed), make_pruner(prune, "min")
-        number = 0
+        chooses = Part(lambda: make_sampler(sampler, function.space, "min", seed))
+        prunes = None if prune is None else Part(lambda: make_pruner(prune, "min"))
+        number, resumes = 0, is_resumed
         while run.left > 0:
-            sample = Sample(number, chooses.ask(number) or {})
+            if resumes and run.left <= budget * ITERATIONS / 2:
+                resumes = False
+                chooses.resume()
+                if prunes is not None:
+                    prunes.resume()
+            sample = Sample(number, chooses("ask", number) or {})
             last = []
             for repeat in range(repeats):
                 value = math.inf
                 for iteration, value in run.rows(sample.values, seed * 100 + repeat):
-                    if prunes is not None and prunes.judge(number, repeat, iteration, value):
+                    if prunes is not None and prunes("judge", number, repeat, iteration, value):
                         break
                 last.append((value, iteration))
             mean = fmean(value for value, _ in last)
             if all(iteration == ITERATIONS for _, iteration in last):
                 run.hold(sample.values, mean)
-            chooses.tell(sample, mean)
+            chooses("tell", sample, mean)
             number += 1
         return function.regret(run.values)
 
@@ -231,6 +259,7 @@ METHODS = {
     "TPE": ours("tpe"),
     "ASHA": ours("random", "asha"),
     "TPE, ASHA": ours("tpe", "asha"),
+    "TPE, ASHA, resumed": ours("tpe", "asha", is_resumed=True),
     "TPE, mean of 3 repetitions": ours("tpe", repeats=3),
     "Optuna alone, random": optuna_alone("RandomSampler"),
     "Optuna alone, TPE": optuna_alone("TPESampler"),

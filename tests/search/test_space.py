@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import machinable as ml
@@ -35,6 +35,7 @@ def test_a_space_is_read_from_domains_and_from_yaml() -> None:
     assert read_space(json.loads(json.dumps(space.plain()))) == space
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=20, max_size=20))
 def test_what_is_drawn_is_in_the_space_and_leads_back_to_what_was_picked(units: list[float]) -> None:
     space = read_space(SPACE)
@@ -89,6 +90,10 @@ def test_all_combinations_are_those_of_every_option_and_the_last_key_varies_fast
         ({"a": {"~": ml.choice(["~b"])}}, "'a.~' is not a key: '~' alone is the version"),
         ({"a": {}}, "{} is not a domain"),
         ({"a": None}, "None is not a domain"),
+        (  # momentum: uniform(0,1), in a mapping of YAML
+            {"a": ml.choice([{"momentum": "uniform(0", "1)": None}, 0])},
+            "'uniform(0' is a part of a domain\n  in a[0].momentum\n  Write {uniform: [0, 1]} instead of a call.",
+        ),
     ],
 )
 def test_a_wrong_space_is_refused(given: Any, message: str) -> None:

@@ -225,10 +225,26 @@ def _read_one(path: str, value: Any) -> Domain:
         domain = written_domain(value)
     if domain is None:
         raise _no_domain(path, value)
+    _check_texts(path, domain)
     if path == _VERSION and isinstance(domain, Number):
         todo = 'Write "~": choice(["~small", "~large"]).'
         raise InvalidValue(f"a version is one of several, not {domain!r}", path=path, given=domain, todo=todo)
     return domain
+
+
+def _check_texts(name: str, template: Any) -> None:
+    """Check that no text is the beginning of a domain, which YAML splits at its comma: `{rate: uniform(0, 1)}`.
+
+    Raises:
+        InvalidValue: One is.
+    """
+    if isinstance(template, str):
+        call = _CALL.match(template)
+        if call is not None and call[1] in DOMAINS and _closing(template, call.end()) is None:
+            todo = f"Write {_example(call[1], in_yaml=True)} instead of a call."
+            raise InvalidValue(f"{template!r} is a part of a domain", path=name, given=template, todo=todo)
+    for below, inner in _parts(name, template):
+        _check_texts(below, inner)
 
 
 def _no_domain(path: str, value: Any) -> MachinableError:
@@ -341,11 +357,10 @@ def _todo() -> str:
     return f"Write one of: {', '.join(_example(name) for name in DOMAINS)}."
 
 
-def _example(kind: str) -> str:
-    if kind in ("choice", "grid"):
-        return f"{kind}(32,64)"
+def _example(kind: str, in_yaml: bool = False) -> str:
     bounds = {"uniform": "0,1", "quniform": "0,1,0.25", "randint": "1,8", "lograndint": "1,1024"}
-    return f"{kind}({bounds.get(kind, '1e-4,1e-1')})"
+    arguments = "32,64" if kind in ("choice", "grid") else bounds.get(kind, "1e-4,1e-1")
+    return f"{{{kind}: [{arguments.replace(',', ', ')}]}}" if in_yaml else f"{kind}({arguments})"
 
 
 # Templates: a domain, a value, or a mapping or list with domains in it
