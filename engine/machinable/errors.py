@@ -38,6 +38,7 @@ Raise where the facts are, with the facts; the text is composed when it is read.
 from __future__ import annotations
 
 import copyreg
+import functools
 import os
 import sys
 import warnings
@@ -149,14 +150,15 @@ def suggestion(given: object, known: Iterable[object], otherwise: str | None = N
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that names the line of the user's code that called this package.
 
-    A command, which is not called by code of the user, issues it from the package `cli`.
+    A command, which is not called by code of the user, issues it from the package `cli`. What is read on first use is
+    called by `functools`.
     """
     held = _held.get()
     if held is not None:
         held.append((text, category))
         return
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, functools.__file__)):
         if frame.f_code.co_filename.startswith(f"{_PACKAGE}cli{os.sep}"):
             break
         level, frame = level + 1, frame.f_back

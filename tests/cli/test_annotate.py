@@ -35,6 +35,8 @@ def test_tags_and_notes_are_shown_and_found(run: Run, uid: str) -> None:
     assert run("trials", "--where", "note~*good*", "--json").data["trials"][0]["tags.group.name"] == "a b"
     shown = run("show", f"last/{uid}").out
     assert "looks good" in shown and "\x1b" not in shown
+    (status,) = (line.split() for line in shown.splitlines() if line.startswith("status"))
+    assert status == ["status", "finished"]  # a note is no reason
     assert "before the deadline" in run("show", "last").out
     assert run("verify").code == 0
 
@@ -46,7 +48,10 @@ def test_added_tags_do_not_separate_repetitions(run: Run, uid: str) -> None:
     assert group["n"] == 2
     assert "best" in run("show", "last").out.split("\n\n")[1].split()
     run("execute", "train", "--seed", "8gWVkz", "--quiet")
-    (heading, *rows) = run("trials", "--sort", "tags.best").out.splitlines()
+    run("execute", "train", "rate=0.3", "--seed", "2FnHcS", "--quiet")
+    run("tag", "last", "late=true")
+    assert Storage("out").trials.summary("records.loss").settings == ("config.rate", "config.half")
+    (heading, *rows) = run("trials", "--where", "config.rate=0.1", "--sort", "tags.best").out.splitlines()
     assert ("best" in heading.split(), len(rows), "true" in rows[0]) == (True, 3, True)
 
 

@@ -134,10 +134,47 @@ def test_ids_are_completed_with_fields_and_values(run: Run, stored: Path) -> Non
     assert values("fields", context, "status,records.l") == ["status,records.loss"]
     assert values("fields", context, "status=") == ["status=finished"]
     assert values("targets_and_fields", context, "OY") == ["OY1p1o"]
+    assert values("figures", context, "n,m") == ["n,mean", "n,median", "n,min", "n,max"]
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_storage_one_folder_deeper_is_named(run: Run, stored: Path) -> None:
-    with pytest.warns(UserWarning, match=f"Executions are stored in {stored}: name that directory as the storage"):
-        ran = run("trials", "--storage", str(stored.parent))
+    ran = run("trials", "--storage", str(stored.parent))
 
     assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines()[0] == (
+        f"warning: there is no execution in {stored.parent}. "
+        f"Executions are stored in {stored}: name that directory as the storage."
+    )
+
+
+def test_several_storages_are_read_as_one(run: Run, stored: Path) -> None:
+    run("execute", "train", "--seed", "2FnHcS", "--storage", "more", "--quiet")
+    both = ("--storage", "out", "--storage", "more")
+
+    assert {row["execution"] for row in run("trials", *both, "--json").data["trials"]} == {"8gWVkz", "OY1p1o", "2FnHcS"}
+    assert run("list", *both, "--json").data["total"] == 3
+    assert len(run("compare", "2Fn", "8gW", *both, "--json").data["groups"]) == 2
+    assert f"--storage {stored} --seed 8gWVkz" in run("show", "8gW", *both).out  # what runs the failed trial again
+    assert run("trials", "--storage", "out", "--storage", "nowhere").code == 3
+    assert run("tag", "2Fn", "a=1", *both).code == 0  # what writes takes the last one
+
+
+def test_figures_of_a_summary_are_chosen(run: Run, stored: Path) -> None:
+    summary = ("trials", "--by", "config.rate", "--columns", "records.loss", "--sort", "config.rate")
+
+    assert run(*summary, "--figures", "mean,n", "--csv").out.splitlines() == [
+        "field,config.rate,mean,n",
+        "records.loss,0.1,0.2,2",
+        "records.loss,0.5,1.0,1",
+    ]
+    assert r"records.loss & 0.1 & 0.2 \\" in run(*summary, "--figures", "mean", "--latex").out
+    assert table(run(*summary, "--figures", "n,max").out) == [
+        ["rate", "n", "max"],
+        ["0.1", "2", "0.2"],
+        ["0.5", "1", "1"],
+    ]
+    wrong = run(*summary, "--figures", "maen")
+    assert (wrong.code, wrong.err.splitlines()) == (2, ["no figure named 'maen'", "  Did you mean 'mean' or 'median'?"])
+    alone = run("trials", "--figures", "n")
+    assert (alone.code, alone.err.splitlines()[0]) == (2, "--figures needs --by")

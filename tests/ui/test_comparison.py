@@ -62,6 +62,27 @@ def test_two_executions_have_a_table_of_repetitions(catalog: Catalog) -> None:
         ["OY1p1o", "train", "0.0", "1", "0"],
         ["OY1p1o-2", "train", "0.1", "1", "1"],
     ]
+    assert [(part.heading, [row[:3] for row in part.rows]) for part in found.parts] == [
+        ("Configuration", [("rate", "0.0", "0.1")]),
+        ("Environment and code", [("python", "3.10", "3.11")]),
+        ("Packages", [("numpy", "2.0", "2.1")]),
+    ]
+    assert [(file.name, file.how) for file in found.files] == [("net.py", "changed")]
+
+
+def test_the_first_values_of_a_setting_are_shown_and_how_many_there_are_more(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    stored([planned(number, {"rate": number}) for number in range(12)], [], files=files)
+    stored([planned(0, {"rate": 0}), planned(1, {"size": 1}, component="other")], [], files=files, folder="OY1p1o-2")
+    catalog = Catalog(Storage(files.url))
+    catalog.update()
+
+    (part, *_) = compared(catalog, "OY1p1o", "OY1p1o-2").parts
+
+    assert [row[:3] for row in part.rows] == [
+        ("train.rate", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … and 2 more", "0"),
+        ("other.size", "", "1"),
+    ]
 
 
 def test_what_is_compared_with_itself_does_not_differ(catalog: Catalog) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from machinable.ui.graph import graph, graph_options
@@ -30,6 +31,18 @@ def test_each_trial_is_one_level_behind_what_it_requires() -> None:
     assert found.nodes[1].href == "/trial/OY1p1o/000000000001"
     links = graph_options(found)["series"][0]["links"]
     assert links[0] == {"source": "0", "target": "1"}
+
+
+def test_arrows_end_outside_of_the_box_of_a_node() -> None:
+    found = graph(stored([planned(0, component="data"), needing(1, 0)], []))
+    assert found is not None
+    (series,) = graph_options(found)["series"]
+
+    left, top, width, height = map(int, re.findall(r"M0,0M(\d+),(\d+)h(\d+)v(\d+)", series["symbol"])[0])
+
+    size = series["symbolSize"]
+    assert (2 * left + width, 2 * top + height) == (size, size) and series["symbol"].endswith(f"M{size},{size}")
+    assert size > (width**2 + height**2) ** 0.5  # ECharts ends lines on the circle with this diameter
 
 
 def test_many_trials_are_one_node_for_each_component() -> None:

@@ -368,6 +368,27 @@ def test_pages_of_what_does_not_exist_say_so(tab: Browser, server: Server) -> No
     shown(tab, server, "/trial/nothing/x", "there is no execution 'nothing'")
 
 
+def test_a_report_that_is_loaded_again_keeps_what_was_opened_and_sorted(tab: Browser, project: Path) -> None:
+    run("report", "last", "--storage", "results", "--to", "report.html", directory=project)
+    page = (project / "report.html").as_uri()
+    sort = "[...document.querySelectorAll('table.sortable')].at(-1)"
+    tab.open(page)
+    try:
+        was_open = tab.run("document.querySelector('details').open")
+        tab.run("document.querySelector('summary').click()")
+        tab.run(f"{sort}.querySelectorAll('th')[0].click(), {sort}.querySelectorAll('th')[0].click()")
+        rows = tab.run(f"{sort}.tBodies[0].innerText")
+
+        tab.open(page + "?again")
+        tab.open(page)
+
+        assert tab.run("document.querySelector('details').open") is not was_open
+        assert tab.run(f"{sort}.querySelector('th').dataset.order") == "-1"
+        assert tab.run(f"{sort}.tBodies[0].innerText") == rows
+    finally:
+        tab.requests.clear()  # of a file, which no other page asks for
+
+
 @pytest.mark.parametrize("path", ["/", "/trials", "/trials?by=config.rate", "/charts", "/compare", "/failures"])
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_phone_no_page_is_wider_than_the_window(tab: Browser, server: Server, path: str, dark: bool) -> None:

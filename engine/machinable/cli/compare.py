@@ -39,7 +39,11 @@ Pair = tuple["Trial", "Trial"]
 
 
 def compare_command(
-    identifiers: tuple[str, ...], storage: str | None, fields: tuple[str, ...], wide: bool, as_json: bool
+    identifiers: tuple[str, ...],
+    storage: str | tuple[str, ...] | None,
+    fields: tuple[str, ...],
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """Show executions or trials side by side."""
     with open_storage(storage) as opened:

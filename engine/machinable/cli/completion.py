@@ -155,6 +155,14 @@ def _engines(context: click.Context, incomplete: str) -> Iterable[str]:
     return KNOWN
 
 
+def _figures(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the figures of a summary, behind those that are typed."""
+    from machinable.results.summary import FIGURES
+
+    typed = incomplete[: incomplete.rfind(",") + 1]
+    return [f"{typed}{name}" for name in FIGURES if name not in typed.split(",")]
+
+
 def _components(context: click.Context, incomplete: str) -> Iterable[str]:
     return Project().workspace().main.components.known()
 

@@ -48,6 +48,14 @@ def _not_options(context: click.Context, option: click.Parameter, values: tuple[
     return values
 
 
+def _one_or_several(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> str | tuple[str, ...] | None:
+    """Return the only value as itself, and None if there is none."""
+    _not_options(context, option, values)
+    return values if len(values) > 1 else next(iter(values), None)
+
+
 def _duration(text: str) -> float:
     """Return the seconds of a duration; a number without a unit is seconds."""
     seconds = parse_duration(text)
@@ -97,6 +105,15 @@ _STORAGE = _option(
     metavar="URL",
     callback=_not_an_option,
     help="Directory or URL. Default: MACHINABLE_STORAGE, then the project's storage, then the user's.",
+)
+_STORAGES = _option(
+    "--storage",
+    complete="files",
+    multiple=True,
+    metavar="URL",
+    callback=_one_or_several,
+    help="Directory or URL; several are read as one. Repeatable. Default: MACHINABLE_STORAGE, then the project's "
+    "storage, then the user's.",
 )
 _JSON = _option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, errors included.")
 _WIDE = _option("--wide", is_flag=True, help="Do not fit tables to the terminal.")
@@ -394,7 +411,7 @@ _command(
     Conditions are on execution, id, name, started, status, trials, finished, failed and seed, or on a field of trials,
     which one of its trials must satisfy.
     """,
-    _STORAGE,
+    _STORAGES,
     _WHERE,
     _option("--sort", metavar="F", help="Sort by started, status, trials, finished, failed or another column."),
     _DESCENDING,
@@ -412,7 +429,7 @@ _command(
     of = != < <= > >= ~ in, and a value in YAML.
     """,
     _argument("identifiers", "targets_and_fields", nargs=-1, metavar="[ID[/TRIAL]]…"),
-    _STORAGE,
+    _STORAGES,
     _WHERE,
     _option("--sort", complete="fields", metavar="F", help="Sort by a field; missing values are last."),
     _DESCENDING,
@@ -428,6 +445,12 @@ _command(
         metavar="F,…",
         help="Show these fields; with --by, summarise these. Default: what differs, and the last rows.",
     ),
+    _option(
+        "--figures",
+        complete="figures",
+        metavar="F,…",
+        help="With --by: only these of n, failed, mean, sd, low, high, median, min, max.",
+    ),
     _option("--top", type=click.IntRange(min=1), metavar="N", help="Show only the first N rows."),
     _option("--csv", "as_csv", is_flag=True, help="Write CSV with all digits."),
     _option("--md", "as_md", is_flag=True, help="Write a Markdown table."),
@@ -441,7 +464,7 @@ _command(
     "show:show_command",
     "Show the execution ID or one of its trials, or the trials that satisfy a condition.",
     _TARGET_OR_CONDITION,
-    _STORAGE,
+    _STORAGES,
     _TRIAL,
     _option("--log", is_flag=True, help="Show the log."),
     _option("--output", is_flag=True, help="Show the output on stdout and stderr."),
@@ -469,7 +492,7 @@ _command(
     is one trial; a prefix of its uid is enough. With conditions, only the trials that satisfy them are shown.
     """,
     _IDS,
-    _STORAGE,
+    _STORAGES,
     _option(
         "--field",
         "fields",
@@ -502,7 +525,7 @@ _command(
     figure that exists is replaced, any other file is not.
     """,
     _argument("identifiers", "targets_and_fields", nargs=-1, metavar="[ID[/TRIAL] | CONDITION]…"),
-    _STORAGE,
+    _STORAGES,
     _WHERE,
     _option(
         "--metric",
@@ -543,7 +566,7 @@ _command(
     code and environment.
     """,
     _IDS,
-    _STORAGE,
+    _STORAGES,
     _option("--to", "file", complete="files", metavar="FILE", help="The file; - for stdout. Default: report-ID.html."),
     _option(
         "--contrast",

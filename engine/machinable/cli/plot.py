@@ -19,7 +19,7 @@ ELSEWHERE = "Name another file: -o FILE."
 
 def plot_command(
     identifiers: tuple[str, ...],
-    storage: str | None,
+    storage: str | tuple[str, ...] | None,
     conditions: tuple[str, ...],
     metric: str | None,
     x: str | None,

@@ -20,7 +20,7 @@ from machinable.display.summary import (
     groups,
     rows_of,
     side_by_side,
-    trial_note,
+    trial_reason,
     trials_table,
 )
 from machinable.display.tables import (
@@ -66,7 +66,7 @@ MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stor
 
 
 def list_command(
-    storage: str | None,
+    storage: str | tuple[str, ...] | None,
     conditions: tuple[str, ...],
     sort: str | None,
     descending: bool,
@@ -159,7 +159,13 @@ def _list_entry(execution: Execution) -> dict[str, Any]:
 
 
 def show_command(
-    identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, wide: bool, as_json: bool
+    identifier: str,
+    storage: str | tuple[str, ...] | None,
+    uid: str | None,
+    log: bool,
+    output: bool,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """Show an execution or one of its trials."""
     with open_storage(storage) as opened:
@@ -174,7 +180,7 @@ def show_command(
         elif trial is None and as_json:
             write_json(execution_data(execution) | {"waiting": execution.waiting, "data": execution.data})
         elif trial is None:
-            _show_execution(execution, storage, wide)
+            _show_execution(execution, execution.storage if isinstance(storage, tuple) else storage, wide)
         elif as_json:
             write_json(_full_trial_data(execution, trial))
         else:
@@ -292,7 +298,7 @@ def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
             "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}",
             "component": trial.component,
             "version": None if trial.version is None else version_text(trial.version),
-            "status": f"{trial.status} {trial_note(trial)}".rstrip(),
+            "status": f"{trial.status} {trial_reason(trial)}".rstrip(),
             "identity": trial.identity[:8],
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
             "tags": settings_text(tags),
@@ -405,7 +411,7 @@ def _measured(row: Mapping[str, Any]) -> dict[str, str]:
 
 def report_command(
     identifiers: tuple[str, ...],
-    storage: str | None,
+    storage: str | tuple[str, ...] | None,
     file: str | None,
     contrasts: tuple[str, ...],
     watches: bool,

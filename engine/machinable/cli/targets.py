@@ -29,9 +29,9 @@ __all__ = [
 ]
 
 
-def open_storage(given: str | None) -> Storage:
-    """Open the storage named on the command line, else by the environment, the project or the user's settings."""
-    return Storage(chosen_storage(given))
+def open_storage(given: str | tuple[str, ...] | None) -> Storage:
+    """Open the storages named on the command line, else by the environment, the project or the user's settings."""
+    return Storage(given if isinstance(given, tuple) else chosen_storage(given))
 
 
 def chosen_storage(given: str | None) -> str:

@@ -11,6 +11,7 @@ from machinable.display.summary import interval_texts, rows_of, trials_table
 from machinable.display.tables import Table, cell, write_table
 from machinable.display.terminal import echo
 from machinable.errors import InvalidValue, UnknownName
+from machinable.results.summary import FIGURES
 from machinable.results.tables import Tabular, short_headings, sorted_rows
 
 if TYPE_CHECKING:
@@ -32,12 +33,13 @@ class _Rows(Tabular):
 
 def trials_command(
     identifiers: tuple[str, ...],
-    storage: str | None,
+    storage: str | tuple[str, ...] | None,
     conditions: tuple[str, ...],
     sort: str | None,
     descending: bool,
     by: str | None,
     columns: str | None,
+    figures: str | None,
     top: int | None,
     wide: bool,
     **forms: bool,
@@ -49,10 +51,18 @@ def trials_command(
         raise InvalidValue(f"{words} exclude each other", given=words, todo="Keep one of them.")
     form = given[0] if given else None
     fields = field_names(columns, "--columns")
+    chosen = field_names(figures, "--figures")
+    for name in chosen:
+        if name not in FIGURES:
+            raise UnknownName("figure", name, FIGURES)
+    if chosen and by is None:
+        raise InvalidValue(
+            "--figures needs --by", given=figures, todo="Name fields that make groups: --by config.rate."
+        )
     with open_storage(storage) as opened:
         found = chosen_trials(opened, identifiers).where(*conditions)
         if by is not None:
-            _summarise(opened, found, field_names(by, "--by"), fields, sort, descending, top, form, wide)
+            _summarise(opened, found, field_names(by, "--by"), fields, chosen, sort, descending, top, form, wide)
             return
         if sort is not None:
             found = found.sort(sort, descending)
@@ -82,13 +92,17 @@ def _summarise(
     trials: Trials,
     by: Sequence[str],
     fields: Sequence[str],
+    chosen: Sequence[str],
     sort: str | None,
     descending: bool,
     top: int | None,
     form: str | None,
     wide: bool,
 ) -> None:
-    """Show a summary of each field, by default of all columns of the last rows that have only numbers."""
+    """Show a summary of each field, by default of all columns of the last rows that have only numbers.
+
+    With `chosen`, it has only these figures.
+    """
     metrics = list(fields) or trials.metrics()
     if not metrics:
         message(f"the trials in {storage.url} have no numbers to summarise; name a field: --columns seconds")
@@ -103,7 +117,11 @@ def _summarise(
             rows = sorted_rows(rows, sort, descending)
         tables[metric] = rows[:top]
     names = list(dict.fromkeys(name for rows in tables.values() for row in rows for name in row))
-    several = [{"field": metric} | dict.fromkeys(names) | row for metric, rows in tables.items() for row in rows]
+    if chosen:
+        names = [*(name for name in names if name not in FIGURES), *chosen]
+    several = [
+        {"field": metric} | {name: row.get(name) for name in names} for metric, rows in tables.items() for row in rows
+    ]
     if form == "json":
         write_json({"storage": storage.url, "summary": several})
     elif form is not None:
@@ -112,12 +130,17 @@ def _summarise(
         for number, (metric, rows) in enumerate(tables.items()):
             if number:
                 echo()
-            write_table(_summary_table(metric, rows, summaries[metric].settings), wide=wide)
+            write_table(_summary_table(metric, rows, summaries[metric].settings, chosen), wide=wide)
 
 
-def _summary_table(metric: str, rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> Table:
-    """Return a table for people: mean and deviation, and the interval, in one column each."""
+def _summary_table(
+    metric: str, rows: Sequence[Mapping[str, Any]], settings: Sequence[str], chosen: Sequence[str]
+) -> Table:
+    """Return a table for people: mean and deviation, and the interval, in one column each; or the chosen figures."""
     name = metric.removeprefix("records.")
+    if chosen:
+        headings = [*short_headings(settings), *(f"{name} {one}" if one == "mean" else one for one in chosen)]
+        return Table(headings, [[cell(row[one]) for one in (*settings, *chosen)] for row in rows])
     headings = [*short_headings(settings), "n", "failed", f"{name} ± sd", "95 % interval", "median", "min", "max"]
     return Table(
         headings,

@@ -34,6 +34,7 @@ __all__ = [
     "side_by_side",
     "side_table",
     "trial_note",
+    "trial_reason",
     "trials_table",
 ]
 
@@ -263,10 +264,15 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
 
 def trial_note(trial: Trial) -> str:
     """Return why a trial did not run or was pruned, and the notes that were added to it."""
-    why = f"from {trial.source}" if trial.source else trial.because or ""
-    if why and not trial.source and trial.status != "pruned":
-        why = f"because of {why}"
-    return "; ".join(filter(None, (why, *(line["note"] for line in trial.notes))))
+    return "; ".join(filter(None, (trial_reason(trial), *(line["note"] for line in trial.notes))))
+
+
+def trial_reason(trial: Trial) -> str:
+    """Return why a trial did not run or was pruned, and nothing if it ran to its end."""
+    if trial.source:
+        return f"from {trial.source}"
+    because = trial.because or ""
+    return f"because of {because}" if because and trial.status != "pruned" else because
 
 
 def execution_facts(execution: Execution) -> dict[str, Any]:

@@ -94,9 +94,13 @@ def _without(values: Any, keys: Sequence[str]) -> Any:
 
 
 def distinguishing_fields(trials: Iterable[Trial]) -> list[str]:
-    """Return the fields in which trials of different repetitions differ, apart from results and numbers."""
+    """Return the fields in which trials of different repetitions differ, apart from results and numbers.
+
+    Tags that were added later do not distinguish them.
+    """
     chosen = list(trials)
-    fields = [name for name in default_fields(chosen) if name.startswith(("config.", "tags."))]
+    tags = {f"tags.{name}" for trial in chosen for name in trial.planned("tags")}
+    fields = [name for name in default_fields(chosen) if name.startswith("config.") or name in tags]
     if len({trial.component for trial in chosen}) > 1:
         fields.insert(0, "component")
     fields += differing_paths(list(map(_chosen_flags, chosen)), "flags")

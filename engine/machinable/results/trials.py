@@ -60,6 +60,11 @@ class Trials(Tabular, Sequence[Trial]):
     def _trials(self) -> list[Trial]:
         return list(self._given() if callable(self._given) else self._given)
 
+    @cached_property
+    def _repetition_keys(self) -> list[str]:
+        """The key of each trial, which summaries of several fields share, because it takes most of their time."""
+        return list(map(repetition_key, self._trials))
+
     def _like(self, trials: Iterable[Trial]) -> Trials:
         """Return other trials with the same columns."""
         return Trials(trials, self._fields)
@@ -247,8 +252,8 @@ class Trials(Tabular, Sequence[Trial]):
         keys = list(zip(*self._values_of(names).values(), strict=True)) if names else [()] * len(self)
         groups: dict[Any, tuple[Trial, tuple[Any, ...], list[Measured], list[Trial]]] = {}
         counted, others = self._measured(metric)
-        for trial, key in zip(self._trials, keys, strict=True):
-            group = (*map(comparable, key), repetition_key(trial))
+        for trial, key, repetition in zip(self._trials, keys, self._repetition_keys, strict=True):
+            group = (*map(comparable, key), repetition)
             _, _, numbers, failures = groups.setdefault(group, (trial, key, [], []))
             if trial in counted:
                 numbers.append(counted[trial])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from machinable.display.summary import Side, side_by_side, side_table
@@ -24,6 +24,7 @@ __all__ = ["Comparison", "Part", "Row", "compare_sides", "side"]
 
 MAX_LINES = 400  # of the diff of one file
 MAX_FILES = 50
+MAX_VALUES = 10  # of one setting of an execution
 
 
 class Row(NamedTuple):
@@ -88,6 +89,10 @@ def compare_sides(one: Side, other: Side) -> Comparison:
         results = [printable(str(difference)) for difference in compare(one.trial, other.trial)]
     else:
         table = side_table(side_by_side([one, other]))
+        is_single = len({trial.component for trial in (*one.trials, *other.trials)}) == 1
+        values = (_all_settings(each.trials, is_single) for each in (one, other))
+        configured = _part("Configuration", *values)
+        parts.append(Part(configured.heading, [row for row in configured.rows if row.differs]))
     changes = [*environment_changes(*data), *code_facts_changes(*data)]
     for heading, found in (("Environment and code", changes), ("Packages", package_changes(*data))):
         if found:
@@ -116,6 +121,21 @@ def _facts(trial: Trial) -> dict[str, str]:
         "seconds": cell(trial.seconds),
         "host": str((trial.host or {}).get("name") or ""),
     }
+
+
+def _all_settings(trials: Sequence[Trial], is_single: bool) -> dict[str, str]:
+    """Return the values that trials have of each setting, behind the component unless there is only a single one."""
+    found: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for name, text in settings(trial).items():
+            found.setdefault(name if is_single else f"{trial.component}.{name}", {})[text] = None
+    return {name: _few(list(texts)) for name, texts in found.items()}
+
+
+def _few(texts: list[str]) -> str:
+    """Return the first texts, and how many there are more."""
+    more = len(texts) - MAX_VALUES
+    return ", ".join(texts[:MAX_VALUES]) + (f", … and {more:,} more" if more > 0 else "")
 
 
 def _last(trial: Trial) -> dict[str, str]:

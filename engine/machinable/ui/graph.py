@@ -26,6 +26,11 @@ _COLOURS = {
     "blocked": "#c0382f",
 }
 _OTHER = "#8a5f10"
+# ECharts ends lines at a circle around a node, whose diameter is the size of its symbol. This circle is around the
+# whole box, so that the box does not hide the heads of arrows. The corners of the symbol are empty.
+_WIDTH, _HEIGHT, _SIZE = 140, 38, 148
+_LEFT, _TOP = (_SIZE - _WIDTH) // 2, (_SIZE - _HEIGHT) // 2
+_BOX = f"path://M0,0M{_LEFT},{_TOP}h{_WIDTH}v{_HEIGHT}h-{_WIDTH}zM{_SIZE},{_SIZE}"
 
 
 class Node(NamedTuple):
@@ -148,15 +153,15 @@ def graph_options(found: Graph) -> dict[str, Any]:
                 "type": "graph",
                 "layout": "none",
                 "coordinateSystem": "cartesian2d",
-                "symbol": "rect",
-                "symbolSize": [140, 38],
+                "symbol": _BOX,
+                "symbolSize": _SIZE,
                 "label": {
                     "show": True,
                     "fontSize": 11,
                     "lineHeight": 15,
                     "color": "#fff",
                     "overflow": "truncate",
-                    "width": 132,
+                    "width": _WIDTH - 8,
                 },
                 "edgeSymbol": ["none", "arrow"],
                 "edgeSymbolSize": 8,

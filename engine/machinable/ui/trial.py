@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from machinable.display.summary import commit_text, trial_note
+from machinable.display.summary import commit_text, trial_reason
 from machinable.display.tables import MAX_TRACEBACK, cell, exact
 from machinable.display.terminal import escaped
 from machinable.plan.table import flatten
@@ -67,7 +67,7 @@ def trial_view(trial: Trial, siblings: Iterable[Trial]) -> TrialView:
     facts = {
         "component": trial.component + (f" {version_text(trial.version)}" if trial.version is not None else ""),
         "module": trial.module,
-        "why": trial_note(trial),
+        "why": trial_reason(trial),
         "started": format_time(trial.started) if trial.started else "",
         "took": "" if trial.seconds is None else format_duration(trial.seconds),
         "attempt": str(trial.attempt) if trial.attempt > 1 else "",
