@@ -204,7 +204,8 @@ def test_a_key_that_is_not_declared_is_named(run: Run, word: str, hint: str) -> 
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("word", ["flipp=true", "data._replce_=true"])
 @pytest.mark.usefixtures("job")
-def test_a_key_with_a_near_name_is_named_once(run: Run) -> None:
-    ran = run("execute", "job", "flipp=true", "--quiet")
+def test_a_key_with_a_near_name_is_named_once(run: Run, word: str) -> None:
+    ran = run("execute", "job", word, "--quiet")
     assert ran.err.count("so it is added") == 1

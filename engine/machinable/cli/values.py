@@ -274,7 +274,7 @@ def hint_at_new_key(key: str, declared: Declared, place: Callable[[], Place]) ->
     keys = key.split(".")
     is_known = declared.is_typed or is_reserved(keys[0]) or DIRECTIVES & set(keys)
     found = None if is_known else declared.unknown(keys)
-    if found is None or near_names(found[0].rpartition(".")[2], found[1], cutoff=0.75):
+    if found is None or near_names(found[0].rpartition(".")[2], [*found[1], *DIRECTIVES], cutoff=0.75):
         return
     known = f"Declared: {', '.join(found[1])}" if found[1] else "Nothing is declared there"
     echo(f"{place()}: hint: there is no key {found[0]!r}, so it is added. {known}", file=sys.stderr)
