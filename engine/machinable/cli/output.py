@@ -126,7 +126,7 @@ def execution_data(execution: Execution) -> dict[str, Any]:
     """Return an execution with its trials, and its search if it is one, as plain data."""
     search: dict[str, Any] = {}
     if is_search(execution):
-        search["search"] = execution.search.as_data() | {"importance": importance_of(execution.search)}
+        search["search"] = execution.search.as_data() | {"importance": importance_of(execution)}
     return {
         "execution": str(execution),
         "id": execution.id,

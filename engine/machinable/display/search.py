@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from machinable.display.tables import Table, cell, settings_text
@@ -15,6 +16,7 @@ __all__ = ["importance_of", "is_search", "samples_table", "search_charts", "sear
 
 LISTED = 20  # samples
 LISTED_BEST = 6  # improvements
+IMPORTANT = 150  # samples by which the importance is estimated for people: one second, and 24 s for 1,000
 STATES: tuple[SampleState, ...] = ("finished", "pruned", "failed", "running")
 
 
@@ -23,10 +25,12 @@ def is_search(execution: Execution) -> bool:
     return bool((execution.data.get("task") or {}).get("search"))
 
 
-def importance_of(search: SearchResult) -> dict[str, float]:
-    """Return the importance of each setting; nothing where it cannot be computed, as with too few samples."""
+def importance_of(execution: Execution) -> dict[str, float]:
+    """Return the importance of each setting; nothing while samples follow, or if it cannot be computed, as with few."""
+    if execution.status == "running":
+        return {}
     try:
-        return search.importance()
+        return execution.search.importance(IMPORTANT)
     except MachinableError:
         return {}
 
@@ -42,7 +46,7 @@ def search_facts(execution: Execution) -> dict[str, str | None]:
         "search": f"{search.mode} {search.metric}, {len(search.samples)} samples: {states or 'none'}{over}",
         "best": None if best is None else f"{_value(best)} by sample {best.number}: {settings_text(best.values)}",
         "history": _history_text(search),
-        "importance": ", ".join(f"{path} {share:.2g}" for path, share in importance_of(search).items()),
+        "importance": ", ".join(f"{path} {share:.2g}" for path, share in importance_of(execution).items()),
     }
 
 
@@ -76,8 +80,8 @@ def search_charts(search: SearchResult) -> list[Chart]:
     """Return curves of the best value so far, over samples and over seconds; none before there is a value."""
     course = _course(search)
     curves = {
-        "samples": [Point(float(count), best) for count, _, best in course],
-        "seconds": [Point(seconds, best) for _, seconds, best in course],
+        "samples": _steps([Point(float(count), best) for count, _, best in course]),
+        "seconds": _steps([Point(seconds, best) for _, seconds, best in course]),
     }
     return [
         Chart("curves", search.metric, x, [], None, [Series("best so far", (), points, [])], "none", 0.0, "", [])
@@ -86,11 +90,18 @@ def search_charts(search: SearchResult) -> list[Chart]:
     ]
 
 
+def _steps(points: list[Point]) -> list[Point]:
+    """Return points between which a value stays as it is until the next one, where it changes at once."""
+    corners = [Point(after.x, before.y) for before, after in pairwise(points) if before.y != after.y]
+    # Sorting is stable, so that a corner has to come first to be before the point above or below it
+    return sorted([*corners, *points], key=lambda point: point.x)
+
+
 def samples_table(search: SearchResult, limit: int = LISTED) -> Table:
     """Return a table of the best samples, then of those that are not finished."""
     finished = search.best(max(1, len(search.samples)))
     others = sorted(
-        (sample for sample in search.samples if sample not in finished),
+        (sample for sample in search.samples if sample.state != "finished" or sample.value is None),
         key=lambda sample: (STATES.index(sample.state), *order_of(sample.value, search.mode), sample.number),
     )
     rows: list[list[Any]] = [

@@ -144,6 +144,7 @@ class SearchResult:
         self.over = log.over
         self.samples: list[SearchSample] = []
         self._evaluated: list[SearchSample] = []
+        self._importance: dict[int, dict[str, float]] = {}  # by the number of samples
         for row in log.rows:
             if row["event"] == "asked":
                 self.samples.append(SearchSample(execution, row["sample"], row["values"], row["uids"]))
@@ -199,8 +200,12 @@ class SearchResult:
             )
         return rows
 
-    def importance(self) -> dict[str, float]:
+    def importance(self, most: int | None = None) -> dict[str, float]:
         """Return the share of each path in the variance of the metric, the largest first (fANOVA, Hutter et al. 2014).
+
+        Args:
+            most: By how many samples at most, evenly spread over the search; None for all of them. The time grows with
+                the square of the number: about a second for 150 samples, 24 s for 1,000.
 
         Raises:
             Refused: There are too few samples, or Optuna is not installed.
@@ -212,8 +217,13 @@ class SearchResult:
         known = [
             one for one in self._evaluated if one.state == "finished" and order_of(one.value, self.mode)[0] is False
         ]
-        values = [one.value for one in known if one.value is not None]
-        return importance(read_space(self.space), [Sample(one.number, one.values) for one in known], values)
+        if most is not None and len(known) > most:
+            known = [known[place * len(known) // most] for place in range(most)]
+        if len(known) not in self._importance:
+            values = [one.value for one in known if one.value is not None]
+            samples = [Sample(one.number, one.values) for one in known]
+            self._importance[len(known)] = importance(read_space(self.space), samples, values)
+        return dict(self._importance[len(known)])
 
     def as_data(self) -> dict[str, Plain]:
         """Return it as plain data, for programs."""

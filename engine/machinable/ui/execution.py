@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from machinable.display.failures import Failed, kinds_of
+from machinable.display.search import is_search, samples_table
 from machinable.display.summary import execution_facts, rows_of
-from machinable.display.tables import MAX_TRACEBACK, exact
+from machinable.display.tables import MAX_TRACEBACK, Table, exact
 from machinable.display.terminal import escaped
 from machinable.results.execution import Execution
 from machinable.results.trial import Trial
@@ -36,6 +37,7 @@ class ExecutionView(NamedTuple):
     failures: int
     packages: dict[str, str]
     diff: str
+    samples: Table | None  # of a search, the best first
 
 
 def execution_view(execution: Execution) -> ExecutionView:
@@ -51,6 +53,7 @@ def execution_view(execution: Execution) -> ExecutionView:
         states.by_state.get("failed", 0),
         {name: exact(version) for name, version in (execution.data.get("packages") or {}).items()},
         escaped(shortened((execution.code_diff or b"").decode("utf-8", "replace"), 200_000)),
+        samples_table(execution.search) if is_search(execution) else None,
     )
 
 
