@@ -152,6 +152,8 @@ def test_what_cannot_be_compared_is_an_error() -> None:
     trials = world(({"r": 1, "size": 1}, [1.0, 2.0]), ({"r": 2, "size": 1}, [1.0, 2.0]))
     with pytest.raises(UnknownName, match=r"no value of config\.r named 3"):
         trials.contrast("records.x", "config.r", 3)
+    with pytest.raises(UnknownName, match=r"no value of config\.r named '1'\n  Its values are 1, 2"):
+        trials.contrast("records.x", "config.r", "1")
     with pytest.raises(UnknownName, match=r"config\.s"):
         trials.contrast("records.x", "config.s", 3)
     mixed = world(({"r": 1}, [1.0, 2.0]), ({"r": 2}, [1.0]), component="train")

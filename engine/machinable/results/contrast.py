@@ -113,7 +113,9 @@ def contrast(
     """
     known = {comparable(value): value for _, value in trials if value is not None}
     if comparable(baseline) not in known:
-        raise UnknownName(f"value of {between}", baseline, known.values())
+        values = list(known.values())
+        todo = f"Its values are {listed(list(map(repr, values)))}." if str(baseline) in map(str, values) else None
+        raise UnknownName(f"value of {between}", baseline, values, todo=todo)  # '0.1' is not 0.1, and resembles it
     strata: dict[str, dict[Any, list[Trial]]] = {}
     for trial, value in trials:
         if value is not None:
