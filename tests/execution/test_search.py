@@ -46,6 +46,19 @@ class Reader(Component):
     def on_execute(self):
         return {"score": self.config.rate, "bad": float("nan") if self.config.rate > 0.5 else 1.0}
 """
+CHECKED = """
+from dataclasses import dataclass
+from machinable import Component
+
+class Net(Component):
+    @dataclass
+    class Config:
+        rate: float
+        depth: int = 3
+
+    def on_execute(self):
+        return self.config.rate
+"""
 SPACE: dict[str, Any] = {"rate": ml.loguniform(1e-4, 1.0)}
 LOSS: dict[str, Any] = {"space": SPACE, "metric": "records.loss.last", "mode": "min"}
 
@@ -372,3 +385,15 @@ def test_a_reproduction_repeats_the_order_of_a_search(engine: str, directory: Pa
     assert again.verdict == "identical"
     assert [one.uid for one in again.trials] == ran
     assert any(execution[uid].status == "pruned" for uid in ran)
+
+
+def test_a_search_may_give_the_values_that_the_configuration_class_of_a_component_needs(project: World) -> None:
+    project("components:\n  - net: {}\n", net=CHECKED)
+    rate = ml.uniform(0, 1)
+
+    execution = run(ml.Task("net").tune({"rate": rate, "depth": ml.randint(1, 3)}, "result", "max", samples=2))
+
+    assert [sample.value for sample in execution.search.samples] == [trial.config.rate for trial in execution.trials]
+    for space, message in ({"depth": ml.randint(1, 3)}, "rate has no value"), ({"rate": rate, "dept": rate}, "'dept'"):
+        with pytest.raises(MachinableError, match=message):
+            run(ml.Task("net").tune(space, "result", "max", samples=2))

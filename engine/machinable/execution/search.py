@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from machinable.errors import InvalidType, InvalidValue, MachinableError, SeveralErrors, UnknownName
+from machinable.errors import InvalidType, InvalidValue, MachinableError, MissingKey, SeveralErrors, UnknownName
 from machinable.execution.directory import plan_line
 from machinable.execution.ledger import Ledger
 from machinable.ids import level_seed
@@ -91,7 +91,7 @@ class Search:
         self._metric: Field = field
         self.capacity: Capacity | None = None
         self.on_row: Callable[[str, int, Any], None] = lambda uid, iteration, value: None
-        _check_paths(read_space(request.space).paths, check(plan.base))
+        _check_paths(read_space(request.space).paths, plan.base, check)
         self._stop = _stop_of(request.stop, request.metric, request.mode)
         seed = level_seed(0 if plan.by_content else plan.seed, "SEARCH")
         self._sampler = make_sampler(request.sampler, read_space(request.space), request.mode, seed, request.samples)
@@ -432,13 +432,18 @@ class Search:
         return self._pruner.judge(number, repeat, iteration, value)
 
 
-def _check_paths(paths: Collection[str], base: Use) -> None:
+def _check_paths(paths: Collection[str], base: Use, check: Check) -> None:
     """Check that the configuration has the keys that are searched; one below another is a condition of its values.
 
     Raises:
         UnknownName: It lacks one; all are reported.
     """
-    config = base.definition.config
+    try:
+        config = check(base).definition.config
+    except MachinableError as error:
+        if all(isinstance(one, MissingKey) and (one.path in paths or "~" in paths) for one in error.parts):
+            return  # each sample gives these values, and `class Config`, which needs them, refuses unknown keys
+        raise
     if not config:  # of a function or class that is not declared, whose keys are those that are given
         return
     errors: list[MachinableError] = []
