@@ -491,7 +491,7 @@ POINTER = Pointer("OY1p1o/u", "2026-01-31T09:15:02.120000+00:00", 1.0, None, {},
         (ReusePolicy(cascade=False), POINTER, {"data": {"x": "2"}}, THEN, "reuse", ()),
         (ReusePolicy(), POINTER, {}, NOW, "reuse", ("nets.py",)),
         (ReusePolicy("same-code"), POINTER, {}, NOW, "run", ()),
-        (ReusePolicy("same-code"), replace(POINTER, code={}), {}, {}, "reuse", ()),  # of an installed package
+        (ReusePolicy("same-code"), POINTER._replace(code={}), {}, {}, "reuse", ()),  # of an installed package
         (ReusePolicy("same-code"), POINTER, {}, THEN, "reuse", ()),
         (ReusePolicy(False), POINTER, {}, THEN, "run", ()),
         (ReusePolicy(rerun=frozenset({"net"})), POINTER, {}, THEN, "run", ()),

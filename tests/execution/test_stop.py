@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_an_execution_is_stopped_with_a_checkpoint_and_goes_on(
 
     assert ended.value.code == 143
     assert "OY1p1o was stopped by " in capsys.readouterr().err
+    check_that_it_goes_on(storage, tmp_path / "end")
+
+
+def test_an_execution_is_stopped_in_a_process_that_handles_sigterm_itself(
+    place: Callable[[str], str], tmp_path: Path
+) -> None:
+    storage = place("directory")
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            ml.execute(ml.Task("work").repeat(2), storage, "OY1p1o", listeners=[stopping(storage)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert ended.value.code == 143
     check_that_it_goes_on(storage, tmp_path / "end")
 
 

@@ -50,6 +50,7 @@ class Interrupts:
         self._is_allowed = False
         self._pending_since = 0.0
         self._number: int = signal.SIGINT  # of the last signal
+        self._is_stopped = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -77,15 +78,19 @@ class Interrupts:
         if self._count == self._raised:
             self._pending_since = now
         self._count += 1
-        self._number = number
+        self._number = signal.SIGTERM if self._is_stopped else number
         if self._is_allowed or now - self._pending_since > INSIST_AFTER:
             self._raised = self._count
             interruption.receive(number, self._error())
 
     def stop(self) -> None:
-        """Interrupt from another thread, as SIGTERM does; outside of the main thread, between two trials."""
-        if signal.SIGTERM in self._before:
-            os.kill(os.getpid(), signal.SIGTERM)
+        """Interrupt from another thread, as SIGTERM does; outside of the main thread, between two trials.
+
+        The signal is one that is handled here: Ray, for example, handles SIGTERM where it is initialized.
+        """
+        self._is_stopped = True
+        if self._before:
+            os.kill(os.getpid(), signal.SIGTERM if signal.SIGTERM in self._before else next(iter(self._before)))
         else:
             self._number = signal.SIGTERM
             self._count += 1
