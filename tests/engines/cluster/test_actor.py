@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,25 @@ def test_trials_that_wait_behind_a_long_one_are_handed_back(actor: TrialActor) -
 
     assert handed_back == [Reply(2, None), Reply(3, None)]
     assert [(reply.number, isinstance(reply.result, bytes)) for reply in ended] == [(1, True)]
+
+
+def test_a_trial_is_pruned_that_has_just_begun(actor: TrialActor, monkeypatch: pytest.MonkeyPatch) -> None:
+    future: Future[bytes] = Future()
+    pruning = threading.Thread(target=actor.prune, args=(7, "worse than 3"))
+
+    def begin(*_: Any) -> Future[bytes]:
+        pruning.start()
+        pruning.join(0.05)
+        if not pruning.is_alive():
+            future.set_result(b"it went on")
+        return future
+
+    monkeypatch.setattr(actor._engine, "pass_on", begin)
+    monkeypatch.setattr(actor._engine, "prune", lambda one, because: one.set_result(because.encode()))
+
+    _, replies = actor.exchange([TrialRequest(7, b"", 1)], 1)
+
+    assert replies == [Reply(7, b"worse than 3")]
 
 
 def test_code_is_imported_from_the_shipped_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,7 @@ class TrialActor:
 
     def prune(self, number: int, because: str) -> None:
         """Let a trial end after its current iteration."""
-        future = self._running.get(number)
+        future = self._future(number)
         if future is not None:
             self._engine.prune(future, because)
 
@@ -199,9 +199,13 @@ class TrialActor:
 
     def end(self, number: int) -> None:
         """End a trial by ending its worker process."""
-        future = self._running.get(number)
+        future = self._future(number)
         if future is not None:
             self._engine.end(future)
+
+    def _future(self, number: int) -> Future[bytes] | None:
+        with self._changed:  # a trial may have begun, and not be among the running ones yet
+            return self._running.get(number)
 
     def close(self) -> None:
         """End the worker process, and remove all files."""

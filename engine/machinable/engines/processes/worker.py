@@ -98,8 +98,10 @@ def main(
         worker.send(dumps({"ready": True}))
         while (message := read_message(commands)) is not None:
             if message.startswith(PRUNE):
-                continue  # the trial had ended before
+                worker.take_prune(message)
+                continue
             reply = worker.reply(message)
+            worker.end_trial()
             if reply is None:
                 break
             worker.send(reply)
@@ -136,6 +138,7 @@ class _Worker:
         self._work: Work | None = None
         self._is_running = False
         self._count = 0  # of the trials that have ended
+        self._because = ""  # why the running or next trial is pruned
 
     def send(self, message: str) -> None:
         """Send a message to the parent; threads of a trial may also call this."""
@@ -155,10 +158,20 @@ class _Worker:
             message = read_message(commands)
             if message is None:
                 break  # the parent is gone, and `watch` is about to interrupt the trial
-            number, _, because = message.removeprefix(PRUNE).decode().partition(":")
-            if int(number) == self._count:
-                return because
-        return ""
+            self.take_prune(message)
+        return self._because
+
+    def take_prune(self, message: bytes) -> None:
+        """Remember why a trial is pruned, if it has not ended; the message may come before the trial."""
+        number, _, because = message.removeprefix(PRUNE).decode().partition(":")
+        if int(number) == self._count:
+            self._because = because
+
+    def end_trial(self) -> None:
+        """Count a trial that has ended, also where an interrupt has come just then."""
+        self._is_running = False
+        self._count += 1
+        self._because = ""
 
     def send_last(self, reason: str) -> None:
         """Tell the parent why this process ends itself, unless it does not listen."""
@@ -182,7 +195,6 @@ class _Worker:
                 outcome = self._run(message)
             finally:
                 self._is_running = False
-                self._count += 1
         except KeyboardInterrupt:
             pass
         except BaseException as error:
